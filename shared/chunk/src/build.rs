@@ -1,0 +1,323 @@
+//! Builds a chunk: checks events, and indexes them in the same pass.
+//!
+//! What makes an event valid is fixed here and in [`reflow_tracing_protocol::wire`], never by a setting, so that a batch sent again
+//! always gives the same chunk and the same answer.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use reflow_tracing_protocol::codec::{self, CodecError};
+use reflow_tracing_protocol::wire::{Event, EventType};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::envelope::Chunk;
+use crate::header::{ActorStats, Codec, EdgeStats, Encoding, ErrorMark, HEADER_VERSION, Header, Origin};
+use crate::kind::{EventKind, KindSet};
+use crate::names::{MAX_NAME_BYTES, sanitize_error, sanitize_name};
+
+/// Why an event was refused. `Display` is what the client gets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// It is not an event.
+    #[error("not an event: {0}")]
+    Shape(String),
+    /// A name is too long.
+    #[error("{field} is {bytes} bytes long; at most {MAX_NAME_BYTES} are allowed")]
+    Name {
+        /// Which.
+        field: &'static str,
+        /// How long.
+        bytes: usize,
+    },
+}
+
+/// Why a batch cannot become a chunk.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The payload is no JSON array, so its events cannot be told apart.
+    #[error("events are not a JSON array: {0}")]
+    NotAnArray(serde_json::Error),
+    /// The payload cannot be compressed or decompressed.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The decompressed payload is not UTF-8.
+    #[error("events are not UTF-8: {0}")]
+    Utf8(std::string::FromUtf8Error),
+    /// More events than a batch may hold.
+    #[error("batch holds {events} events; at most {max} are allowed")]
+    TooManyEvents {
+        /// How many it holds.
+        events: usize,
+        /// How many are allowed.
+        max: usize,
+    },
+}
+
+/// The chunk id of a slice of a `StoreTrace`: the same slice of the same trace always has the same id. The events' ids are part
+/// of the hash, so that a trace stored again with more events keeps them.
+pub fn store_trace_chunk_id(trace_id: Uuid, slice: usize, events: &[&RawValue]) -> Uuid {
+    let mut name = format!("slice {slice}").into_bytes();
+    for event in events {
+        name.push(0);
+        name.extend_from_slice(event.get().as_bytes());
+    }
+    Uuid::new_v5(&trace_id, &name)
+}
+
+/// Gathers the events of one chunk.
+#[derive(Debug)]
+pub struct ChunkBuilder {
+    header: Header,
+    actors: HashMap<String, ActorStats>,
+    edges: HashMap<String, EdgeStats>,
+    edge_key: String,
+    raw: Vec<u8>,
+}
+
+impl ChunkBuilder {
+    /// An empty chunk. `received_us` is the server's clock, µs since the epoch.
+    pub fn new(chunk_id: Uuid, trace_id: Uuid, tenant: &str, received_us: i64, origin: Origin) -> Self {
+        let header = Header {
+            version: HEADER_VERSION,
+            chunk_id: chunk_id.as_bytes().to_vec(),
+            trace_id: trace_id.as_bytes().to_vec(),
+            tenant: tenant.to_owned(),
+            received_us,
+            codec: Codec::None.into(),
+            encoding: Encoding::JsonArray.into(),
+            origin: origin.into(),
+            ..Header::default()
+        };
+        Self { header, actors: HashMap::new(), edges: HashMap::new(), edge_key: String::new(), raw: Vec::new() }
+    }
+
+    /// The header so far; marks, flow and ids are the caller's to fill in.
+    pub fn header_mut(&mut self) -> &mut Header {
+        &mut self.header
+    }
+
+    /// Events so far.
+    pub fn event_count(&self) -> usize {
+        self.header.event_count as usize
+    }
+
+    /// Bytes of events so far, not compressed.
+    pub fn raw_bytes(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// Checks an event, indexes it and keeps its JSON as it is.
+    pub fn push_event(&mut self, raw: &str) -> Result<(), Rejected> {
+        let event: Event<'_> = serde_json::from_str(raw).map_err(|error| Rejected::Shape(error.to_string()))?;
+        self.index(&event)?;
+        self.raw.push(if self.raw.is_empty() { b'[' } else { b',' });
+        self.raw.extend_from_slice(raw.as_bytes());
+        Ok(())
+    }
+
+    /// Checks and indexes all events of a JSON array without keeping it: the caller has it. When some are refused, the builder
+    /// keeps the good ones itself, as after [`ChunkBuilder::push_event`]. The refused come back as (index, reason).
+    pub fn push_array(&mut self, array: &str, max_events: usize) -> Result<Vec<(usize, Rejected)>, BuildError> {
+        debug_assert_eq!(self.header.event_count, 0, "an array is a whole chunk");
+        let too_many = |events| BuildError::TooManyEvents { events, max: max_events };
+        // Nearly all batches are good throughout: one pass, nothing copied.
+        if let Ok(events) = serde_json::from_str::<Vec<Event<'_>>>(array) {
+            if events.len() > max_events {
+                return Err(too_many(events.len()));
+            }
+            if events.iter().all(|event| check(event).is_ok()) {
+                events.iter().for_each(|event| self.index_checked(event));
+                return Ok(Vec::new());
+            }
+        }
+        let events: Vec<&RawValue> = serde_json::from_str(array).map_err(BuildError::NotAnArray)?;
+        if events.len() > max_events {
+            return Err(too_many(events.len()));
+        }
+        let mut rejected = Vec::new();
+        for (index, event) in events.iter().enumerate() {
+            if let Err(reason) = self.push_event(event.get()) {
+                rejected.push((index, reason));
+            }
+        }
+        Ok(rejected)
+    }
+
+    /// Makes the chunk of what was pushed, compressing it.
+    pub fn build(mut self, codec: codec::Codec, level: i32) -> Result<Chunk, BuildError> {
+        let mut raw = std::mem::take(&mut self.raw);
+        if raw.is_empty() {
+            return Ok(self.finish(Bytes::new(), codec::Codec::None, 0));
+        }
+        raw.push(b']');
+        let payload = codec.compress(&raw, level)?;
+        Ok(self.finish(payload.into(), codec, raw.len()))
+    }
+
+    /// Makes the chunk around the client's own bytes, after [`ChunkBuilder::push_array`] refused nothing.
+    pub fn build_around(self, payload: Bytes, codec: codec::Codec, raw_size: usize) -> Chunk {
+        debug_assert!(self.raw.is_empty(), "some events were refused: the payload holds them still");
+        self.finish(payload, codec, raw_size)
+    }
+
+    fn finish(mut self, payload: Bytes, codec: codec::Codec, raw_size: usize) -> Chunk {
+        self.header.codec = Codec::from(codec).into();
+        self.header.raw_size = u32::try_from(raw_size).unwrap_or(u32::MAX);
+        self.header.actors = self.actors.into_values().collect();
+        self.header.actors.sort_by(|a, b| a.actor.cmp(&b.actor));
+        let mut edges: Vec<_> = self.edges.into_iter().collect();
+        edges.sort_by(|a, b| a.0.cmp(&b.0));
+        self.header.edges = edges.into_iter().map(|(_, edge)| edge).collect();
+        Chunk { header: self.header, payload }
+    }
+
+    fn index(&mut self, event: &Event<'_>) -> Result<(), Rejected> {
+        check(event)?;
+        self.index_checked(event);
+        Ok(())
+    }
+
+    fn index_checked(&mut self, event: &Event<'_>) {
+        let kind = EventKind::from(&event.event_type);
+        let at_us = event.timestamp.timestamp_micros();
+        let header = &mut self.header;
+        header.event_count += 1;
+        header.event_types |= KindSet::from_iter([kind]).0;
+        header.first_event_us = Some(header.first_event_us.map_or(at_us, |first| first.min(at_us)));
+        header.last_event_us = Some(header.last_event_us.map_or(at_us, |last| last.max(at_us)));
+        header.needs_v1_rewrite |= event.needs_v1_rewrite();
+        let failed = kind == EventKind::ActorFailed;
+        if failed {
+            header.failures += 1;
+            let message = sanitize_error(event.data.error.as_deref().unwrap_or_default());
+            let mark = ErrorMark { at_us, message };
+            if header.first_error.as_ref().is_none_or(|first| mark < *first) {
+                header.first_error = Some(mark);
+            }
+        }
+
+        let bytes = measured_bytes(event);
+        let time_ns = measured_time_ns(event);
+        let actor_id = sanitize_name(&event.actor_id);
+        let actor = match self.actors.get_mut(&*actor_id) {
+            Some(actor) => actor,
+            None => self
+                .actors
+                .entry(actor_id.clone().into_owned())
+                .or_insert_with(|| ActorStats { actor: actor_id.clone().into_owned(), ..ActorStats::default() }),
+        };
+        actor.events += 1;
+        actor.failures += u64::from(failed);
+        actor.event_types |= 1 << kind as u8;
+        // A message is told by `MessageSent` and again by `DataFlow`: its bytes are the edge's there, not the actor's.
+        if kind != EventKind::DataFlow {
+            actor.bytes = actor.bytes.saturating_add(bytes.unwrap_or(0));
+        }
+        if let Some(time_ns) = time_ns {
+            actor.time.get_or_insert_default().add(time_ns);
+        }
+        if let EventType::DataFlow { to_actor, to_port } = &event.event_type {
+            let from_port = event.data.port.as_deref().unwrap_or_default();
+            self.index_edge(
+                [&actor_id, &sanitize_name(from_port), &sanitize_name(to_actor), &sanitize_name(to_port)],
+                bytes,
+                time_ns,
+            );
+        }
+    }
+
+    fn index_edge(&mut self, names: [&str; 4], bytes: Option<u64>, time_ns: Option<u64>) {
+        // Sanitised names hold no NUL, so that it can part them.
+        self.edge_key.clear();
+        for name in names {
+            self.edge_key.push_str(name);
+            self.edge_key.push('\0');
+        }
+        let edge = match self.edges.get_mut(&self.edge_key) {
+            Some(edge) => edge,
+            None => self.edges.entry(self.edge_key.clone()).or_insert_with(|| EdgeStats {
+                from_actor: names[0].to_owned(),
+                from_port: names[1].to_owned(),
+                to_actor: names[2].to_owned(),
+                to_port: names[3].to_owned(),
+                ..EdgeStats::default()
+            }),
+        };
+        edge.count += 1;
+        edge.bytes = edge.bytes.saturating_add(bytes.unwrap_or(0));
+        if let Some(time_ns) = time_ns {
+            edge.time.get_or_insert_default().add(time_ns);
+        }
+    }
+}
+
+fn check(event: &Event<'_>) -> Result<(), Rejected> {
+    let name = |field, name: &str| match name.len() {
+        // Sanitising can make a name longer; one that is short enough after it is short enough.
+        bytes if bytes > MAX_NAME_BYTES || sanitize_name(name).len() > MAX_NAME_BYTES => {
+            Err(Rejected::Name { field, bytes })
+        }
+        _ => Ok(()),
+    };
+    name("actor_id", &event.actor_id)?;
+    name("port", event.data.port.as_deref().unwrap_or_default())?;
+    if let EventType::DataFlow { to_actor, to_port } = &event.event_type {
+        name("to_actor", to_actor)?;
+        name("to_port", to_port)?;
+    }
+    Ok(())
+}
+
+/// `reflow_network` passes the size of an enum and, as type, its discriminant: that is not a measurement.
+fn measured_bytes(event: &Event<'_>) -> Option<u64> {
+    let message = event.data.message.as_ref()?;
+    if message.message_type.starts_with("Discriminant(") { None } else { message.size_bytes }
+}
+
+/// Five zeros are what a program sends that measured nothing.
+fn measured_time_ns(event: &Event<'_>) -> Option<u64> {
+    event.data.performance_metrics.filter(|metrics| !metrics.all_zero())?.execution_time_ns
+}
+
+impl From<&EventType<'_>> for EventKind {
+    fn from(event_type: &EventType<'_>) -> Self {
+        match event_type {
+            EventType::ActorCreated => Self::ActorCreated,
+            EventType::ActorStarted => Self::ActorStarted,
+            EventType::ActorCompleted => Self::ActorCompleted,
+            EventType::ActorFailed => Self::ActorFailed,
+            EventType::MessageSent => Self::MessageSent,
+            EventType::MessageReceived => Self::MessageReceived,
+            EventType::StateChanged => Self::StateChanged,
+            EventType::PortConnected => Self::PortConnected,
+            EventType::PortDisconnected => Self::PortDisconnected,
+            EventType::DataFlow { .. } => Self::DataFlow,
+            EventType::NetworkEvent => Self::NetworkEvent,
+        }
+    }
+}
+
+impl From<codec::Codec> for Codec {
+    fn from(codec: codec::Codec) -> Self {
+        match codec {
+            codec::Codec::None => Self::None,
+            codec::Codec::Zstd => Self::Zstd,
+            codec::Codec::Gzip => Self::Gzip,
+            codec::Codec::Lz4 => Self::Lz4,
+            codec::Codec::Brotli => Self::Brotli,
+        }
+    }
+}
+
+impl From<Codec> for codec::Codec {
+    fn from(codec: Codec) -> Self {
+        match codec {
+            Codec::None => Self::None,
+            Codec::Zstd => Self::Zstd,
+            Codec::Gzip => Self::Gzip,
+            Codec::Lz4 => Self::Lz4,
+            Codec::Brotli => Self::Brotli,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Everything newer than 0.2.1: types that read v1 JSON as well, and protocol v2.
+//!
+//! [`Event`] is an event as it comes in, borrowed from the frame; [`Request`] is any request of any generation;
+//! [`Response`] any answer; [`BatchFrame`] the binary batch of v2.
+
+mod batch;
+mod event;
+mod request;
+mod response;
+mod skim;
+
+pub use batch::{BATCH_MAGIC, BatchFrame, BatchFrameError, BatchHeader};
+pub use event::{Causality, Event, EventData, EventType, Message, Metrics, Str};
+pub use request::{RecordBatch, Request, RequestError, StartTrace, SubscribeRequest};
+pub use response::{Code, Limits, RejectedEvent, Response};
+pub use skim::MAX_DEPTH;

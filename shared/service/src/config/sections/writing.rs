@@ -1,0 +1,120 @@
+//! How chunks are written, and how long they are kept.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
+use super::super::keys::section;
+
+const DAY_SECS: u64 = 86_400;
+
+section! {
+    /// How chunks are written: one transaction for as many as come within these bounds.
+    pub struct Writer at "writer." {
+        /// Chunks in one transaction at most.
+        batch_chunks: usize = 50, in 1..=10_000;
+        because "the figures of the store were measured with it; more hardly gains"
+        /// Bytes of chunks in one transaction at most.
+        batch_bytes: usize = 8_388_608, in 65_536..=1_073_741_824;
+        because "it bounds memory and how long a transaction holds its locks"
+        /// How long to wait for more chunks after the first, in milliseconds.
+        batch_wait_ms: u64 = 5, in 0..=10_000;
+        because "it adds little to an ack and lets single events share a commit"
+        /// Number of this writer among those that run at once; two with the same number wait for each other on busy
+        /// flows, which costs time, never a count. Unset: made of host name and process id.
+        slot: Option<u16> = None, in 0..=1_023;
+        because "a writer can tell itself apart"
+    }
+}
+
+section! {
+    /// How long traces are kept.
+    pub struct Retention at "retention." {
+        /// Days that events are kept, counted from when they were stored. 0: for ever.
+        max_age_days: u32 = 30, in 0..=36_500;
+        because "a disk is finite, and a month covers what people look back for"
+        /// Bytes that the store may take; beyond it the oldest hours go. 0: no bound.
+        max_bytes: u64 = 0, in 0..=1_125_899_906_842_624;
+        because "only the operator knows the disk"
+        /// Days that chunk ids are remembered, so that a batch sent again counts once; at least 7. Unset: as long as the
+        /// events, at least 7.
+        dedupe_horizon_days: Option<u32> = None, in 7..=36_500;
+        because "a client that was cut off for a week may still send its batches again"
+        /// Seconds without an event after which a trace that nobody ended counts as ended.
+        trace_idle_secs: u64 = 900, in 1..=31_536_000;
+        because "published clients never end a trace, and a pause of a quarter of an hour is rare"
+        /// Whether small chunks of ended traces are merged in the background.
+        compaction: bool = true;
+        because "programs that send one event at a time leave one row an event otherwise"
+        /// Seconds between two runs of compaction and retention.
+        compaction_interval_secs: u64 = 60, in 1..=86_400;
+        because "a run without work costs one indexed look-up"
+        /// Seconds after the end of a trace before its chunks are merged.
+        compaction_after_secs: u64 = 60, in 0..=86_400;
+        because "late chunks are then in, and a trace need not be merged twice"
+    }
+}
+
+section! {
+    /// How a flow name is made of a flow id. Lists, versions and rollups go by flow name.
+    pub struct FlowName at "flow_name." {
+        /// Whether a generated tail (`_` and 9 digits or more, or a UUID) is cut off.
+        strip_generated_tail: bool = true;
+        because "published clients call a flow `network_session_` and the time, which would make every run a flow of its own"
+    }
+}
+
+impl Writer {
+    /// How long to wait for more chunks.
+    pub fn batch_wait(&self) -> Duration {
+        Duration::from_millis(self.batch_wait_ms)
+    }
+
+    /// This writer's number: the configured one, or one of 16 made of what tells processes apart. 16, because each
+    /// number has its own rollup rows, and a restart brings a new process id.
+    pub fn slot_for(&self, host: &str, process_id: u32) -> u16 {
+        self.slot.unwrap_or_else(|| {
+            let mut hasher = DefaultHasher::new();
+            (host, process_id).hash(&mut hasher);
+            u16::try_from(hasher.finish() % 16).unwrap_or_default()
+        })
+    }
+}
+
+impl Retention {
+    /// How long events are kept; `None`: for ever.
+    pub fn max_age(&self) -> Option<Duration> {
+        (self.max_age_days > 0).then(|| Duration::from_secs(u64::from(self.max_age_days) * DAY_SECS))
+    }
+
+    /// How many bytes the store may take; `None`: no bound.
+    pub fn max_bytes(&self) -> Option<u64> {
+        (self.max_bytes > 0).then_some(self.max_bytes)
+    }
+
+    /// How long chunk ids are remembered; `None`: for ever, because the events are.
+    pub fn dedupe_horizon(&self) -> Option<Duration> {
+        let days = match (self.dedupe_horizon_days, self.max_age_days) {
+            (Some(days), _) => days,
+            (None, 0) => return None,
+            (None, days) => days.max(7),
+        };
+        Some(Duration::from_secs(u64::from(days) * DAY_SECS))
+    }
+
+    /// How long a trace may be silent before it counts as ended.
+    pub fn trace_idle(&self) -> Duration {
+        Duration::from_secs(self.trace_idle_secs)
+    }
+
+    /// Time between two runs of compaction and retention.
+    pub fn compaction_interval(&self) -> Duration {
+        Duration::from_secs(self.compaction_interval_secs)
+    }
+
+    /// How long after the end of a trace its chunks are merged.
+    pub fn compaction_after(&self) -> Duration {
+        Duration::from_secs(self.compaction_after_secs)
+    }
+}

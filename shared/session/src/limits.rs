@@ -1,0 +1,102 @@
+//! What a session may do. Each limit is refused with an error that names it.
+
+use std::time::Duration;
+
+use reflow_tracing_chunk::FlowNaming;
+use reflow_tracing_protocol::codec::Codec;
+use reflow_tracing_protocol::wire::Limits;
+
+/// Limits and settings of all sessions of a process.
+#[derive(Clone, Debug)]
+pub struct SessionLimits {
+    /// Connections at once; more are refused with 503.
+    pub max_connections: usize,
+    /// Largest frame, and largest message of several frames, bytes.
+    pub max_frame_bytes: usize,
+    /// Largest decompressed frame, bytes.
+    pub max_decompressed_bytes: usize,
+    /// Events a batch.
+    pub max_batch_events: usize,
+    /// Compressed payload of a chunk, bytes: what the bus takes in one message, less the header.
+    pub max_chunk_bytes: usize,
+    /// Traces a session may have open.
+    pub max_open_traces: usize,
+    /// Chunks of a session that may wait to be durable.
+    pub max_chunks_in_flight: usize,
+    /// Subscriptions a session.
+    pub max_subscriptions: usize,
+    /// One byte budget for all sessions: taken before a frame is read, given back when its chunk is durable.
+    pub byte_budget: usize,
+    /// Largest answer in v1 (a published client refuses larger messages), bytes.
+    pub max_answer_bytes: usize,
+    /// A session that sent nothing for so long, not even a pong, is closed.
+    pub idle_timeout: Duration,
+    /// Pings are sent so often.
+    pub ping_interval: Duration,
+    /// A peer that does not take an answer for so long is closed.
+    pub write_timeout: Duration,
+    /// An answer from history may hold back the answers behind it for so long.
+    pub history_timeout: Duration,
+    /// Handshakes must be done within.
+    pub handshake_timeout: Duration,
+    /// On drain, answers may take so long.
+    pub drain_timeout: Duration,
+    /// Events that may wait for a slow live viewer.
+    pub tail_buffer_events: usize,
+    /// How chunks that the server builds are compressed.
+    pub codec: Codec,
+    /// At which level.
+    pub level: i32,
+    /// Codec of compressed requests without a magic number.
+    pub request_codec: Codec,
+    /// Tenant of every session.
+    pub tenant: String,
+    /// How flow ids become flow names.
+    pub flow_naming: FlowNaming,
+    /// How the metrics address is told on the page at `/`.
+    pub metrics_address: String,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_frame_bytes: 16 << 20,
+            max_decompressed_bytes: 64 << 20,
+            max_batch_events: 10_000,
+            max_chunk_bytes: 900 << 10,
+            max_open_traces: 1_024,
+            max_chunks_in_flight: 32,
+            max_subscriptions: 16,
+            byte_budget: 64 << 20,
+            max_answer_bytes: 64 << 20,
+            idle_timeout: Duration::from_secs(120),
+            ping_interval: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            history_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(20),
+            tail_buffer_events: 10_000,
+            codec: Codec::Zstd,
+            level: 1,
+            request_codec: Codec::Zstd,
+            tenant: "default".to_owned(),
+            flow_naming: FlowNaming::default(),
+            metrics_address: String::new(),
+        }
+    }
+}
+
+impl SessionLimits {
+    /// What the handshake announces.
+    pub fn announced(&self) -> Limits {
+        Limits {
+            max_frame_bytes: self.max_frame_bytes,
+            max_decompressed_bytes: self.max_decompressed_bytes,
+            max_batch_events: self.max_batch_events,
+            max_chunk_bytes: self.max_chunk_bytes,
+            max_chunks_in_flight: self.max_chunks_in_flight,
+            max_subscriptions: self.max_subscriptions,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The harness: real servers and our real executables, each on a port of its own in a temporary folder.
+//!
+//! Everything a test starts here is gone when the test is: on drop in the good case, and by a signal of the kernel
+//! when the test process is killed (see [`process`]). Nothing is mocked and nothing sleeps for a fixed time: what has to
+//! happen is waited for with [`eventually`].
+//!
+//! The crate uses no crate of ours on purpose. What it sends and reads is plain JSON, written from the protocol's
+//! definition and not from our types, so that a mistake in those types cannot hide itself; and the compat workspace can
+//! use it beside the *published* protocol crate.
+
+pub mod client;
+pub mod events;
+pub mod eventually;
+pub mod frames;
+pub mod http;
+pub mod metrics;
+pub mod nats;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod proxy;
+pub mod redis;
+pub mod service;
+
+pub use client::{Client, Ending};
+pub use eventually::{eventually, patience};
+pub use metrics::Metrics;
+pub use nats::NatsServer;
+pub use ports::Port;
+pub use postgres::Postgres;
+pub use process::Process;
+pub use proxy::Proxy;
+pub use redis::Redis;
+pub use service::{Service, ServiceBuilder};
