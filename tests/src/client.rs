@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{
@@ -18,7 +18,6 @@ use tokio_tungstenite::{
         client::IntoClientRequest,
         handshake::client::Response,
         http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
-        protocol::CloseFrame,
     },
 };
 
@@ -32,6 +31,7 @@ pub const V2: &str = "reflow-tracing.v2";
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
     handshake: Response,
+    welcome: Option<Value>,
 }
 
 /// How a connection ended, seen from here.
@@ -52,16 +52,18 @@ impl Client {
         Self::connect_with(url, None).await
     }
 
-    /// Connects with v2.
+    /// Connects with v2, and takes the server's welcome.
     ///
     /// # Errors
-    /// When nobody listens, or the server did not choose v2.
+    /// When nobody listens, or the server did not choose v2 or does not say welcome.
     pub async fn connect_v2(url: &str) -> Result<Self> {
-        let client = Self::connect_with(url, Some(V2)).await?;
-        match client.protocol() {
-            Some(V2) => Ok(client),
-            other => bail!("the server chose {other:?} instead of {V2}"),
+        let mut client = Self::connect_with(url, Some(V2)).await?;
+        if client.protocol() != Some(V2) {
+            bail!("the server chose {:?} instead of {V2}", client.protocol());
         }
+        let first = client.recv_json().await?;
+        client.welcome = Some(first.get("Welcome").with_context(|| format!("not a welcome: {first:.500}"))?.clone());
+        Ok(client)
     }
 
     /// Connects, asking for a sub-protocol or for none.
@@ -84,7 +86,7 @@ impl Client {
             .await
             .with_context(|| format!("{url} does not answer the handshake"))?
             .with_context(|| format!("cannot connect to {url}"))?;
-        Ok(Self { socket, handshake })
+        Ok(Self { socket, handshake, welcome: None })
     }
 
     /// The sub-protocol that the server chose.
@@ -97,6 +99,15 @@ impl Client {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.handshake.headers().get(name)?.to_str().ok()
+    }
+
+    /// One of the limits that a v2 server announced in its welcome, by its name.
+    ///
+    /// # Errors
+    /// When it announced no such limit.
+    pub fn limit(&self, name: &str) -> Result<u64> {
+        let limit = self.welcome.as_ref().and_then(|welcome| welcome["limits"][name].as_u64());
+        limit.with_context(|| format!("no limit {name} in {:?}", self.welcome))
     }
 
     /// Sends a text frame.
@@ -170,16 +181,21 @@ impl Client {
     /// # Errors
     /// When the connection ends.
     pub async fn recv_within(&mut self, timeout: Duration) -> Result<Option<Message>> {
-        let deadline = tokio::time::Instant::now() + timeout;
-        loop {
-            match tokio::time::timeout_at(deadline, self.socket.next()).await {
-                Err(_) => return Ok(None),
-                Ok(None) => bail!("the connection has ended"),
-                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
-                Ok(Some(Ok(Message::Close(frame)))) => bail!("the server closed the connection: {frame:?}"),
-                Ok(Some(Ok(message))) => return Ok(Some(message)),
-                Ok(Some(Err(error))) => return Err(error).context("the connection broke"),
-            }
+        match tokio::time::timeout(timeout, self.next()).await {
+            Err(_) => Ok(None),
+            Ok(Ok(message)) => Ok(Some(message)),
+            Ok(Err(ending)) => bail!("the connection has ended: {ending:?}"),
+        }
+    }
+
+    /// The next answer, or how the connection ended, for requests that may well end it.
+    ///
+    /// # Errors
+    /// When neither comes for a long time, or the answer is not JSON in a text frame.
+    pub async fn answer_or_ending(&mut self) -> Result<std::result::Result<Value, Ending>> {
+        match tokio::time::timeout(patience(), self.next()).await.context("neither an answer nor an end")? {
+            Ok(message) => Ok(Ok(parse(&message)?)),
+            Err(ending) => Ok(Err(ending)),
         }
     }
 
@@ -208,6 +224,34 @@ impl Client {
         self.recv_json().await
     }
 
+    /// Sends all requests without waiting in between, and gives as many answers, in their order.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn ask_all(&mut self, requests: &[Value]) -> Result<Vec<Value>> {
+        let (mut sink, mut stream) = (&mut self.socket).split();
+        let sending = async {
+            for request in requests {
+                sink.feed(Message::text(request.to_string())).await.context("cannot send")?;
+            }
+            sink.flush().await.context("cannot send")
+        };
+        let receiving = async {
+            let mut answers = Vec::with_capacity(requests.len());
+            while answers.len() < requests.len() {
+                match tokio::time::timeout(patience(), stream.next()).await {
+                    Err(_) => bail!("nothing comes after {} of {} answers", answers.len(), requests.len()),
+                    Ok(None) => bail!("the connection has ended after {} answers", answers.len()),
+                    Ok(Some(Err(error))) => return Err(error).context("the connection broke"),
+                    Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                    Ok(Some(Ok(message))) => answers.push(parse(&message)?),
+                }
+            }
+            Ok(answers)
+        };
+        Ok(tokio::try_join!(sending, receiving)?.1)
+    }
+
     /// Reads and forgets until the connection ends, and says how it did.
     ///
     /// # Errors
@@ -215,11 +259,8 @@ impl Client {
     pub async fn ending(&mut self) -> Result<Ending> {
         let wait = async {
             loop {
-                match self.socket.next().await {
-                    Some(Ok(Message::Close(frame))) => return Ending::Closed(frame.map(code_and_reason)),
-                    Some(Ok(_)) => {}
-                    Some(Err(Error::ConnectionClosed)) | None => return Ending::Closed(None),
-                    Some(Err(error)) => return Ending::Broken(error.to_string()),
+                if let Err(ending) = self.next().await {
+                    return ending;
                 }
             }
         };
@@ -245,10 +286,24 @@ impl Client {
     pub fn into_socket(self) -> WebSocketStream<TcpStream> {
         self.socket
     }
-}
 
-fn code_and_reason(frame: CloseFrame) -> (u16, String) {
-    (frame.code.into(), frame.reason.to_string())
+    /// The next message that is not a ping or a pong, or the end.
+    async fn next(&mut self) -> std::result::Result<Message, Ending> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(frame))) => {
+                    // The answer to a goodbye lies in the buffer and would leave with the next read.
+                    self.socket.flush().await.ok();
+                    self.socket.get_mut().shutdown().await.ok();
+                    return Err(Ending::Closed(frame.map(|frame| (frame.code.into(), frame.reason.to_string()))));
+                }
+                Some(Ok(message)) => return Ok(message),
+                Some(Err(Error::ConnectionClosed)) | None => return Err(Ending::Closed(None)),
+                Some(Err(error)) => return Err(Ending::Broken(error.to_string())),
+            }
+        }
+    }
 }
 
 fn parse(message: &Message) -> Result<Value> {

@@ -2,15 +2,17 @@
 //!
 //! Everything a test starts here is gone when the test is: on drop in the good case, and by a signal of the kernel
 //! when the test process is killed (see [`process`]). Nothing is mocked and nothing sleeps for a fixed time: what has to
-//! happen is waited for with [`eventually`].
+//! happen is waited for with [`eventually()`].
 //!
 //! The crate uses no crate of ours on purpose. What it sends and reads is plain JSON, written from the protocol's
 //! definition and not from our types, so that a mistake in those types cannot hide itself; and the compat workspace can
 //! use it beside the *published* protocol crate.
 
+pub mod answers;
 pub mod client;
 pub mod events;
 pub mod eventually;
+pub mod executable;
 pub mod frames;
 pub mod http;
 pub mod metrics;

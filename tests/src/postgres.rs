@@ -161,7 +161,7 @@ impl Drop for Postgres {
         // still be writing while the folder is being removed. One that stands still has to go on to hear it.
         self.process.resume().ok();
         if self.process.signal("QUIT").is_ok() {
-            let deadline = std::time::Instant::now() + Duration::from_secs(5);
+            let deadline = std::time::Instant::now() + Duration::from_secs(1);
             while matches!(self.process.status(), Ok(None)) && std::time::Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
             }

@@ -3,12 +3,7 @@
 //! A [`Service`] keeps its ports and its configuration, so that it can be killed and started again as an orchestrator
 //! would do it.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::ExitStatus,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, process::ExitStatus, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -16,6 +11,7 @@ use tempfile::TempDir;
 use crate::{
     client::Client,
     eventually::{eventually, patience},
+    executable::executable,
     http,
     metrics::Metrics,
     nats::NatsServer,
@@ -309,32 +305,4 @@ impl ServiceBuilder {
         let output = std::fs::read_to_string(&output).context("cannot read the output")?;
         Ok((status, output, process.log()?))
     }
-}
-
-/// Finds one of our executables: in `REFLOW_TRACING_BIN_DIR`, else where cargo put it, beside the running test.
-///
-/// Cargo does not build other packages' executables for a test, so an executable can be older than the code:
-/// `tests/run.sh` builds them first.
-///
-/// # Errors
-/// When it has not been built.
-pub fn executable(name: &str) -> Result<PathBuf> {
-    let folder = match std::env::var_os("REFLOW_TRACING_BIN_DIR") {
-        Some(folder) => PathBuf::from(folder),
-        None => {
-            let ourselves = std::env::current_exe().context("the test does not know where it is")?;
-            let folder = ourselves.parent().context("the test lies in no folder")?;
-            let in_deps = folder.file_name().is_some_and(|name| name == "deps");
-            folder.parent().filter(|_| in_deps).unwrap_or(folder).to_owned()
-        }
-    };
-    let file = folder.join(name);
-    if !file.is_file() {
-        bail!(
-            "{} is missing: build it first (cargo build --workspace --bins, same profile and target folder), or say \
-             where it is with REFLOW_TRACING_BIN_DIR",
-            file.display()
-        );
-    }
-    Ok(file)
 }

@@ -1,4 +1,6 @@
 //! Why the bus refused, in the kinds a caller decides by.
+//!
+//! Guarantee: a reason never holds a credential, so that it can be logged and, where a client is told, sent.
 
 /// What the caller should do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,6 +9,8 @@ pub enum BusErrorKind {
     Unavailable,
     /// The message is larger than the bus takes: never try again.
     TooLarge,
+    /// The dead-letter store is full: an operator has to make room, then trying again helps.
+    Full,
     /// The bus is shutting down.
     Closed,
     /// The writer refused this chunk for good.
@@ -37,6 +41,6 @@ impl BusError {
 
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, BusErrorKind::Unavailable | BusErrorKind::Timeout)
+        matches!(self.kind, BusErrorKind::Unavailable | BusErrorKind::Timeout | BusErrorKind::Full)
     }
 }

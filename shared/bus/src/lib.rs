@@ -1,4 +1,5 @@
 //! The bus: takes chunks from collectors to writers, and shows them live to whoever looks. Two implementations, one behaviour.
+//! Beside it: history asked over the bus ([`HistoryClient`]) and the trace directory that collectors share ([`Directory`]).
 //!
 //! Guarantee: when [`Bus::publish`] returns `Ok`, the chunk is durable as the implementation promises (*local*: committed by the
 //! writer; *nats*: acknowledged by JetStream). A full bus waits (pushes back) and never drops. A chunk is delivered to some
@@ -12,13 +13,22 @@ mod filter;
 mod history;
 mod local;
 mod nats;
+mod stats;
+mod tail_queue;
 
-pub use directory::{Directory, MemoryDirectory, RedisDirectory, TraceEntry};
+pub use directory::{
+    Directory, DirectoryOptions, DirectoryStats, MemoryDirectory, RedisDirectory, RedisOptions, TraceEntry,
+};
 pub use error::{BusError, BusErrorKind};
 pub use filter::TailFilter;
-pub use history::{AnswerStream, HistoryClient, HistoryHandler, serve_history};
+pub use history::{
+    AnswerStream, AskOptions, HistoryClient, HistoryHandler, LocalHistory, MAX_PIECE_BYTES, NatsHistory, ServeOptions,
+    serve_history,
+};
 pub use local::{LocalBus, LocalOptions};
 pub use nats::{NatsBus, NatsOptions};
+pub use stats::BusStats;
+pub use tail_queue::TailLimits;
 
 use std::time::Duration;
 
@@ -34,13 +44,16 @@ pub trait Bus: Send + Sync {
     /// trying again cannot mend ([`BusErrorKind::TooLarge`]) or a bus that is shutting down ([`BusErrorKind::Closed`]).
     async fn publish(&self, chunk: Chunk) -> Result<(), BusError>;
 
-    /// A consumer. *nats*: all consumers share one durable consumer. *local*: there can be one.
+    /// A consumer. *nats*: all consumers share one durable consumer. *local*: there can be one, a second while the first lives
+    /// is a [`BusErrorKind::Setup`] error.
     async fn consumer(&self) -> Result<Box<dyn Consumer>, BusError>;
 
     /// Chunks as they are stored, from now on. What the reader is too slow for is told as [`TailItem::Missed`].
     async fn tail(&self, filter: TailFilter) -> Result<Tail, BusError>;
 
-    /// Keeps a chunk that can never be stored, with the reason; durable when this returns.
+    /// Keeps a chunk that can never be stored, with the reason; durable when this returns (*local* without a folder: kept in
+    /// memory). A full dead-letter store refuses with [`BusErrorKind::Full`] and keeps what it has: the oldest are never
+    /// thrown away in silence.
     async fn dead_letter(&self, message: Bytes, reason: &str) -> Result<(), BusError>;
 
     /// Dead letters kept, newest first, at most `limit`.
@@ -51,13 +64,42 @@ pub trait Bus: Send + Sync {
 
     /// Whether `publish` returning means that the chunk is stored already (*local*), not merely durable on the bus.
     fn commits_before_ack(&self) -> bool;
+
+    /// What the bus counted so far, for metrics.
+    fn stats(&self) -> &BusStats;
+
+    /// Shuts down: whoever waits in `publish` or `pull` gets [`BusErrorKind::Closed`], tails end, acks sent so far are flushed.
+    async fn close(&self);
+
+    /// Waits until everything up to `position` ([`Tail::position`]) is history, that is until the writers' ack floor has passed
+    /// it. [`BusErrorKind::Timeout`] after `timeout`. Chunks behind the position may be history by then, too: whoever joins
+    /// history and tail drops the chunk ids it has shown.
+    async fn wait_for_history(&self, position: u64, timeout: Duration) -> Result<(), BusError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            match self.lag().await {
+                Ok(lag) if lag.ack_floor >= position => return Ok(()),
+                Err(error) if !error.is_retryable() => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+            if tokio::time::Instant::now() + pause > deadline {
+                let reason = format!("the writers have not stored everything up to {position} within {timeout:?}");
+                return Err(BusError::new(BusErrorKind::Timeout, "wait for history", reason));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
 }
 
-/// A writer's side of the bus.
+/// A writer's side of the bus. It may fetch ahead, but never more than the last pull asked for; what it fetched and did not
+/// hand out is given back when it is dropped.
 #[async_trait]
 pub trait Consumer: Send {
     /// Waits for at least one delivery, then returns as many as are there, up to the limits, waiting at most `linger` for more.
-    /// An empty answer means that nothing came within `max_wait`.
+    /// An empty answer means that nothing came within `max_wait`. Fails after `max_wait` with
+    /// [`BusErrorKind::Unavailable`] while the bus is away; pulling again goes on where it was, without a new consumer.
     async fn pull(&mut self, limits: &PullLimits) -> Result<Vec<Delivery>, BusError>;
 }
 
@@ -66,7 +108,7 @@ pub trait Consumer: Send {
 pub struct PullLimits {
     /// At most so many deliveries.
     pub max_messages: usize,
-    /// At most so many bytes (one delivery may exceed it alone).
+    /// At most so many bytes of messages (one delivery may exceed it alone).
     pub max_bytes: usize,
     /// After the first delivery, wait so long for more.
     pub linger: Duration,
@@ -134,7 +176,7 @@ pub struct Lag {
     pub bytes: u64,
     /// Age of the oldest.
     pub oldest: Option<Duration>,
-    /// Greatest sequence below which all are acknowledged (the writers' ack floor); *local*: the commit count.
+    /// Greatest sequence up to which all are acknowledged or terminated (the writers' ack floor); *local*: the commit count.
     pub ack_floor: u64,
     /// How many dead letters are kept.
     pub dead_letters: u64,

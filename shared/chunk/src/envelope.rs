@@ -49,6 +49,11 @@ pub enum DecodeError {
 }
 
 impl Chunk {
+    /// Bytes of the encoded message.
+    pub fn encoded_len(&self) -> usize {
+        PREFIX + self.header.encoded_len() + self.payload.len()
+    }
+
     /// One message: magic, header, payload.
     pub fn encode(&self) -> Bytes {
         let header_len = self.header.encoded_len();

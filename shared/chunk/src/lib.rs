@@ -21,5 +21,5 @@ pub use header::*;
 pub use histogram::{BUCKETS, TimeStats};
 pub use kind::{EventKind, KindSet};
 pub use merge::{MergeError, Merged, merge};
-pub use names::{FlowNaming, MAX_ERROR_BYTES, MAX_NAME_BYTES, flow_hash, sanitize_name, valid_tenant};
+pub use names::{FlowNaming, MAX_ERROR_BYTES, MAX_NAME_BYTES, flow_hash, sanitize_error, sanitize_name, valid_tenant};
 pub use read::{ReadError, StoredEvent, StoredEvents, V1Rewrite, decode_events};

@@ -14,7 +14,7 @@ pub fn sanitize_name(name: &str) -> Cow<'_, str> {
 }
 
 /// An error text as headers hold it: without NUL, cut at a character boundary to [`MAX_ERROR_BYTES`].
-pub(crate) fn sanitize_error(message: &str) -> String {
+pub fn sanitize_error(message: &str) -> String {
     let mut text = sanitize_name(message).into_owned();
     if text.len() > MAX_ERROR_BYTES {
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));

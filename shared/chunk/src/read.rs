@@ -23,10 +23,16 @@ pub enum ReadError {
     /// It is not UTF-8.
     #[error("payload is not UTF-8")]
     Utf8,
+    /// The header tells a size that no chunk has: it is damaged.
+    #[error("header tells {0} decompressed bytes; no chunk has more than {MAX_RAW_BYTES}")]
+    Size(usize),
     /// Written by a newer version.
     #[error("payload encoding {0} is not known to this build")]
     Encoding(i32),
 }
+
+/// Above this a told size is damage, not data: it bounds what a reader allocates.
+const MAX_RAW_BYTES: usize = 256 << 20;
 
 /// The events of a payload: its text, and where each is in it.
 #[derive(Clone, Debug)]
@@ -70,6 +76,9 @@ pub fn decode_events(header: &Header, payload: &Bytes) -> Result<StoredEvents, R
         return Err(ReadError::Encoding(header.encoding));
     }
     let size = header.raw_size as usize;
+    if size > MAX_RAW_BYTES {
+        return Err(ReadError::Size(size));
+    }
     let raw = codec::Codec::from(header.codec()).decompress(payload, size, size)?;
     let text = String::from_utf8(raw).map_err(|_| ReadError::Utf8)?;
     let index = {

@@ -31,7 +31,11 @@ pub fn router(readiness: Readiness, metrics: Metrics, endpoint: &str) -> Router 
 /// # Errors
 ///
 /// When the listener fails for good.
-pub async fn serve(listener: TcpListener, routes: Router, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     axum::serve(listener, routes).with_graceful_shutdown(stop).await
 }
 

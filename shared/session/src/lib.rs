@@ -3,9 +3,37 @@
 //! Guarantee: every frame gets its answer, in the order of the frames; an event is answered `success` only once its chunk is
 //! durable; nothing that was refused goes without a reason. What a session can do is what its service gives it:
 //! [`Capabilities`].
+//!
+//! Left out on purpose: what is in a store, how an answer of history is rendered, what a bus is.
 
+mod adoption;
+mod answer;
 mod ask;
+mod batch;
+mod budget;
+mod capabilities;
+mod clock;
+mod close;
+mod cut;
+mod dispatch;
+mod filter;
+mod flow;
+mod gather;
+mod handshake;
 mod limits;
+mod live;
+mod metrics;
+mod outgoing;
+mod page;
+mod publish;
+mod question;
+mod server;
+mod session;
+mod status;
+mod store_trace;
 
 pub use ask::{Ask, Dialect, Question};
+pub use capabilities::Capabilities;
 pub use limits::SessionLimits;
+pub use metrics::SessionMetrics;
+pub use server::{DrainOutcome, Server};

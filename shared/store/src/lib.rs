@@ -7,12 +7,25 @@
 //! Left out on purpose: opening payloads (except in compaction), rendering answers, retrying (the writer does).
 
 mod error;
+mod limits;
+mod memory;
+mod merge;
 mod model;
+mod postgres;
+mod reading;
+mod sql;
+mod sqlite;
 mod status;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use limits::Limits;
+pub use memory::{EvictionPolicy, MemoryStore};
 pub use model::*;
+pub use postgres::{PostgresOptions, PostgresReader, PostgresStore};
+pub use sqlite::{SqliteJournalMode, SqliteOptions, SqliteReader, SqliteStore, SqliteSynchronous};
 pub use status::{TraceStatus, status_of};
+
+pub(crate) use reading::reading_half;
 
 use async_trait::async_trait;
 use reflow_tracing_chunk::Chunk;
@@ -53,6 +66,7 @@ pub trait StoreReader: Send + Sync {
     /// gathered (at least one chunk if there is one).
     async fn trace_chunks(
         &self,
+        tenant: &str,
         trace_id: Uuid,
         after: Option<ChunkCursor>,
         max_bytes: usize,
@@ -67,8 +81,8 @@ pub trait StoreReader: Send + Sync {
     /// Statuses of many traces at once; unknown traces are left out.
     async fn statuses(&self, tenant: &str, ids: &[Uuid], now_us: i64) -> Result<Vec<(Uuid, TraceStatus)>, StoreError>;
 
-    /// Per-actor counts of one trace.
-    async fn trace_actors(&self, trace_id: Uuid) -> Result<Vec<ActorRow>, StoreError>;
+    /// Per-actor counts of the events of one trace that are still there, by actor id.
+    async fn trace_actors(&self, tenant: &str, trace_id: Uuid) -> Result<Vec<ActorRow>, StoreError>;
 
     /// Rollups over a time range, summed over writer slots (and minutes, when `by_minute` is false).
     async fn rollups(&self, query: &RollupQuery) -> Result<Vec<RollupRow>, StoreError>;

@@ -250,6 +250,8 @@ pub struct CompactOutcome {
     pub chunks_written: usize,
     /// Events that were in twice.
     pub duplicate_events: u64,
+    /// Traces whose chunks could not be read; they stay as they are.
+    pub failed: usize,
     /// There is more to do.
     pub more: bool,
 }

@@ -1,8 +1,9 @@
 //! A Reflow program as people write them, built from the published crates: three actors, a message passed from one to the
 //! next, tracing switched on in the network's configuration, and nothing else about tracing.
 //!
-//! `compat-program <ws url> <messages>` passes so many messages and exits. It is an executable of its own because real
-//! programs are: two of them share nothing, and each ends with its process, without a close frame.
+//! `compat-program <ws url> <messages> [stay]` passes so many messages, prints `done` and exits, or stays connected until
+//! it is killed. It is an executable of its own because real programs are: two of them share nothing, and each ends with
+//! its process, without a close frame.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -68,13 +69,16 @@ async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let server_url = arguments.next().context("usage: compat-program <ws url> <messages>")?;
     let messages: usize = arguments.next().context("how many messages?")?.parse()?;
+    let stay = arguments.next().is_some_and(|argument| argument == "stay");
 
     let tracing = TracingConfig { server_url, enabled: true, ..TracingConfig::default() };
     let mut network = Network::new(NetworkConfig { tracing, ..NetworkConfig::default() });
     let done = Arc::new(Notify::new());
-    for (name, step) in
-        [("generator", generator(messages)), ("transformer", transformer()), ("sink", sink(messages, Arc::clone(&done)))]
-    {
+    for (name, step) in [
+        ("generator", generator(messages)),
+        ("transformer", transformer()),
+        ("sink", sink(messages, Arc::clone(&done))),
+    ] {
         network.register_actor(name, Simple::new(step))?;
         network.add_node(name, name, None)?;
     }
@@ -85,6 +89,10 @@ async fn main() -> Result<()> {
 
     network.start()?;
     done.notified().await;
+    println!("done");
+    if stay {
+        std::future::pending::<()>().await;
+    }
     // The last events are still on their way to the socket, and the published client has no way to wait for them.
     tokio::time::sleep(Duration::from_millis(200)).await;
     network.shutdown();

@@ -38,8 +38,8 @@ pub(crate) trait Setting: Sized {
     fn read(value: &Value, text: bool) -> Option<Self>;
     /// The value for `--print-config`, masked where it must be; nothing where it is unset.
     fn show(&self) -> Option<toml::Value>;
-    /// The number it is, for range checks.
-    fn number(&self) -> Option<i128> {
+    /// The number that was written, for range checks: before it is squeezed into the type.
+    fn number(_: &Value, _text: bool) -> Option<i128> {
         None
     }
 }
@@ -88,15 +88,15 @@ macro_rules! whole_settings {
                 "a whole number".to_owned()
             }
             fn read(value: &Value, text: bool) -> Option<Self> {
-                // Too large for the type is too large for its range: that is the better message.
+                // Too large for the type is too large for its range, which is the better message; see `number`.
                 let number = whole(value, text)?;
                 Some(<$ty>::try_from(number).unwrap_or(if number < 0 { <$ty>::MIN } else { <$ty>::MAX }))
             }
             fn show(&self) -> Option<toml::Value> {
                 Some(toml::Value::Integer(i64::try_from(*self).unwrap_or(i64::MAX)))
             }
-            fn number(&self) -> Option<i128> {
-                i128::try_from(*self).ok()
+            fn number(value: &Value, text: bool) -> Option<i128> {
+                whole(value, text)
             }
         }
     )*};
@@ -175,8 +175,8 @@ impl<T: Setting> Setting for Option<T> {
     fn show(&self) -> Option<toml::Value> {
         self.as_ref().and_then(T::show)
     }
-    fn number(&self) -> Option<i128> {
-        self.as_ref().and_then(T::number)
+    fn number(value: &Value, text: bool) -> Option<i128> {
+        T::number(value, text)
     }
 }
 

@@ -97,7 +97,11 @@ pub(crate) fn quote(value: &str) -> String {
 
 /// The candidate nearest to what was written. `last` gives the last part of a name: a key written in the wrong section
 /// is nearer to the same key elsewhere than to a neighbour that happens to have as many letters.
-pub(crate) fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>, separator: &str) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    written: &str,
+    candidates: impl Iterator<Item = &'a str>,
+    separator: &str,
+) -> Option<&'a str> {
     let last = |name: &str| name.rsplit(separator).next().unwrap_or_default().to_owned();
     let own_last = last(written);
     candidates.min_by_key(|candidate| {

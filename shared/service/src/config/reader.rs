@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         let range = self.keys.get(path).and_then(|key| key.range);
         let text = sources::is_text(&origin);
         let (kind, read) = match T::read(&value, text) {
-            Some(read) if in_range(&read, range) => return read,
+            Some(read) if in_range(T::number(&value, text), range) => return read,
             Some(_) => (ProblemKind::OutOfRange, true),
             None => (ProblemKind::WrongType, false),
         };
@@ -90,8 +90,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn in_range<T: Setting>(value: &T, range: Option<(i128, i128)>) -> bool {
-    match (value.number(), range) {
+fn in_range(number: Option<i128>, range: Option<(i128, i128)>) -> bool {
+    match (number, range) {
         (Some(number), Some((least, greatest))) => (least..=greatest).contains(&number),
         _ => true,
     }

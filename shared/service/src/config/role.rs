@@ -1,8 +1,8 @@
-//! Which of the four programs this is, and what it cannot run without.
+//! Which of the four programs (or which job of one) this is, and what it cannot run without.
 
 use std::fmt;
 
-/// One of the four programs.
+/// One of the four programs, or a job of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// `reflow-collector`: takes events in, puts chunks on the bus.
@@ -13,17 +13,19 @@ pub enum Role {
     Query,
     /// `reflow-tracing`: all three in one process.
     Standalone,
+    /// A job of the writer on the store alone, such as `reflow-writer migrate`: it needs no bus.
+    StoreJob,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 4] = [Self::Collector, Self::Writer, Self::Query, Self::Standalone];
+    pub const ALL: [Self; 5] = [Self::Collector, Self::Writer, Self::Query, Self::Standalone, Self::StoreJob];
 
     /// The name of the program.
     pub fn program(self) -> &'static str {
         match self {
             Self::Collector => "reflow-collector",
-            Self::Writer => "reflow-writer",
+            Self::Writer | Self::StoreJob => "reflow-writer",
             Self::Query => "reflow-query",
             Self::Standalone => "reflow-tracing",
         }
@@ -36,12 +38,17 @@ impl Role {
 
     /// Whether it listens on the protocol port.
     pub fn listens(self) -> bool {
-        self != Self::Writer
+        matches!(self, Self::Collector | Self::Query | Self::Standalone)
     }
 
     /// Whether it is one of several processes with NATS between them.
     pub fn needs_nats(self) -> bool {
-        self != Self::Standalone
+        matches!(self, Self::Collector | Self::Writer | Self::Query)
+    }
+
+    /// Whether it shares the store with other processes.
+    pub fn shares_storage(self) -> bool {
+        matches!(self, Self::Writer | Self::Query | Self::StoreJob)
     }
 }
 

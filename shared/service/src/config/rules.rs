@@ -7,8 +7,8 @@ use super::{
     problem::{Origin, Problem, ProblemKind, quote},
     reader::Facts,
     role::Role,
-    sections::{Algorithm, Backend, BusKind, Config, JournalMode},
     secret::Secret,
+    sections::{Algorithm, Backend, BusKind, Config, JournalMode},
 };
 
 const BACKEND: &str = "storage.backend";
@@ -69,9 +69,10 @@ impl Rules<'_> {
             }
             _ => {}
         }
-        if role.uses_storage() && role.needs_nats() && config.storage.backend == Backend::Memory {
+        if role.shares_storage() && config.storage.backend == Backend::Memory {
             let what = format!("{role} cannot use the `memory` backend, which no other process sees");
-            let advice = "set REFLOW_TRACING_POSTGRES_URL, or REFLOW_TRACING_SQLITE_PATH for one host, or run reflow-tracing";
+            let advice =
+                "set REFLOW_TRACING_POSTGRES_URL, or REFLOW_TRACING_SQLITE_PATH for one host, or run reflow-tracing";
             self.add(ProblemKind::Contradiction, BACKEND, what, advice);
         }
     }
@@ -95,7 +96,7 @@ impl Rules<'_> {
             };
             let advice = "set REFLOW_TRACING_NATS_URL, or run reflow-tracing, which needs no server";
             self.add(ProblemKind::Missing, KIND, what, advice);
-        } else if !role.needs_nats() && config.bus.kind == BusKind::Nats {
+        } else if role == Role::Standalone && config.bus.kind == BusKind::Nats {
             let key = if has_url { NATS_URL } else { KIND };
             let what = format!("{role} runs everything in one process and does not use NATS");
             let advice = "leave the setting out, or run reflow-collector, reflow-writer and reflow-query";
@@ -135,13 +136,23 @@ impl Rules<'_> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.');
         let taken = ["/", "/healthz", "/readyz"].contains(&endpoint.as_str());
         if !endpoint.starts_with('/') || !endpoint.chars().all(plain) || taken {
-            let what = format!("`metrics.endpoint` must be a free, plain path such as `/metrics`, not {}", quote(endpoint));
+            let what =
+                format!("`metrics.endpoint` must be a free, plain path such as `/metrics`, not {}", quote(endpoint));
             self.add(ProblemKind::OutOfRange, "metrics.endpoint", what, "choose another path");
         }
-        for (key, host) in [("server.host", Some(&config.server.host)), ("metrics.host", config.metrics.host.as_ref())] {
+        for (key, host) in [("server.host", Some(&config.server.host)), ("metrics.host", config.metrics.host.as_ref())]
+        {
             if host.is_some_and(|host| host.is_empty() || host.contains("://") || host.contains(char::is_whitespace)) {
-                let what = format!("`{key}` must be an address or a host name without scheme, not {}", host.map_or_else(String::new, |h| quote(h)));
-                self.add(ProblemKind::OutOfRange, key, what, "write for example `0.0.0.0`; the port has a key of its own");
+                let what = format!(
+                    "`{key}` must be an address or a host name without scheme, not {}",
+                    host.map_or_else(String::new, |h| quote(h))
+                );
+                self.add(
+                    ProblemKind::OutOfRange,
+                    key,
+                    what,
+                    "write for example `0.0.0.0`; the port has a key of its own",
+                );
             }
         }
         let postgres = &config.storage.postgres.connection_url;
@@ -233,7 +244,9 @@ pub(crate) fn warnings(config: &Config, role: Role) -> Vec<String> {
     ];
     for (key, secret) in secrets {
         if secret.as_ref().is_some_and(Secret::is_masked) {
-            warnings.push(format!("`{key}` holds the mask that --print-config puts in place of a password; put the password there"));
+            warnings.push(format!(
+                "`{key}` holds the mask that --print-config puts in place of a password; put the password there"
+            ));
         }
     }
     if role.uses_storage() {

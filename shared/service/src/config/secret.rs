@@ -126,7 +126,9 @@ fn mask_url(url: &str, out: &mut String) {
     let (host, tail) = rest.split_at(host_end);
     // `user:password` with the host forgotten looks like host and port, but its port is no number.
     match host.rsplit_once(':') {
-        Some((name, port)) if !port.trim_end_matches(',').bytes().all(|b| b.is_ascii_digit()) && !port.ends_with(']') => {
+        Some((name, port))
+            if !port.trim_end_matches(',').bytes().all(|b| b.is_ascii_digit()) && !port.ends_with(']') =>
+        {
             out.push_str(name);
             out.push(':');
             out.push_str(MASK);
@@ -177,7 +179,10 @@ mod tests {
         let text = "cannot connect (postgres://u:hunter2@db/x) within 3 s\nnext: nats://hunter2@n: refused";
         let shown = mask_urls(text);
         assert!(!shown.contains("hunter2"), "{shown}");
-        assert!(shown.contains("cannot connect (postgres://u:***@db/x)") && shown.contains(" within 3 s\nnext:"), "{shown}");
+        assert!(
+            shown.contains("cannot connect (postgres://u:***@db/x)") && shown.contains(" within 3 s\nnext:"),
+            "{shown}"
+        );
     }
 
     #[test]

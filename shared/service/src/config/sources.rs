@@ -44,7 +44,10 @@ const RETIRED: [(&str, &str); 4] = [
     ("storage.mongodb", "MongoDB is not a backend; use `memory`, `sqlite` or `postgres`"),
     ("otlp", "traces are not exported yet; `telemetry.otlp_endpoint` exports this service's own spans"),
     ("export", "traces are not exported yet; `telemetry.otlp_endpoint` exports this service's own spans"),
-    ("auth", "there is no authentication yet: leave the section out, and keep the port where only those can reach it who may"),
+    (
+        "auth",
+        "there is no authentication yet: leave the section out, and keep the port where only those can reach it who may",
+    ),
 ];
 
 /// All that a configuration is read from.
@@ -166,7 +169,8 @@ impl Gather<'_> {
             Err(error) => {
                 // Not the error's own text: that repeats the line, and the line may hold a password.
                 let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-                let what = format!("line {line} is not valid TOML: {}", error.message().lines().next().unwrap_or_default());
+                let what =
+                    format!("line {line} is not valid TOML: {}", error.message().lines().next().unwrap_or_default());
                 self.problem(ProblemKind::Unreadable, &origin, what, "correct the line");
                 None
             }
@@ -322,9 +326,9 @@ fn sections_of(keys: &BTreeMap<&'static str, Key>) -> BTreeSet<&'static str> {
 /// What Kubernetes puts into pods beside Services whose names begin like ours (`reflow-tracing-query`). Only a name that
 /// is also a setting of ours has to be refused; the others are nobody's mistake.
 fn is_service_link(rest: &str, value: &str) -> bool {
-    let numbered = rest
-        .split_once("PORT_")
-        .is_some_and(|(_, tail)| tail.starts_with(|c: char| c.is_ascii_digit()) && (tail.contains("_TCP") || tail.contains("_UDP")));
+    let numbered = rest.split_once("PORT_").is_some_and(|(_, tail)| {
+        tail.starts_with(|c: char| c.is_ascii_digit()) && (tail.contains("_TCP") || tail.contains("_UDP"))
+    });
     let address = value.starts_with("tcp://") || value.starts_with("udp://");
     numbered || rest.ends_with("SERVICE_HOST") || rest.contains("SERVICE_PORT") || (rest.ends_with("_PORT") && address)
 }

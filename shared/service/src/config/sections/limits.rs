@@ -13,7 +13,7 @@ section! {
         /// Largest frame after decompression, in bytes; checked while decompressing.
         max_decompressed_bytes: usize = 67_108_864, in 1_024..=1_073_741_824;
         because "it is the largest message that published clients read"
-        /// Events in one batch.
+        /// Events that one batch may hold; a larger one is refused and the client splits it.
         max_batch_events: usize = 10_000, in 1..=1_000_000;
         because "a batch is one chunk, and a chunk of more events is too large for the bus"
         /// Largest chunk on the bus, header and payload, in bytes. A larger batch is refused and the client splits it.
@@ -21,7 +21,7 @@ section! {
         because "NATS takes messages of 1 MiB by default, its headers included, and 900 KiB leave room for them"
         /// Traces that one session may have open at once.
         max_open_traces: usize = 1_000, in 1..=1_000_000;
-        because "a program runs a few networks at once, and each open trace costs some hundred bytes"
+        because "a program runs a few networks at once, and what a session holds shall stay small"
         /// Chunks that one session may have published and not yet acked. At the limit the session stops reading.
         max_chunks_in_flight: usize = 64, in 1..=65_536;
         because "at some milliseconds an ack it keeps a session busy and a crash short"
@@ -30,7 +30,7 @@ section! {
         because "it is more than a page of live views shows"
         /// Bytes of frames that all sessions together may hold, compressed and decompressed. At the limit they wait.
         byte_budget_bytes: usize = 67_108_864, in 1_048_576..=1_099_511_627_776_u64;
-        because "with it a collector stays within 128 MiB at any load"
+        because "a collector shall stay within 128 MiB, and this is half of it"
         /// Live events that wait for one slow viewer, in messages. Beyond it the viewer is told how many it missed.
         tail_buffer_messages: usize = 1_024, in 1..=1_048_576;
         because "it bridges a pause of about a second, and memory stays bounded"

@@ -12,7 +12,9 @@ mod writing;
 pub use bus::{Bus, BusKind, Nats, Redis};
 pub use limits::Limits;
 pub use server::{LogFormat, Metrics, Server, Telemetry};
-pub use storage::{Algorithm, Backend, Compression, EvictionPolicy, JournalMode, Memory, Postgres, Sqlite, Storage, Synchronous};
+pub use storage::{
+    Algorithm, Backend, Compression, EvictionPolicy, JournalMode, Memory, Postgres, Sqlite, Storage, Synchronous,
+};
 pub use writing::{FlowName, Retention, Writer};
 
 use super::keys::section;

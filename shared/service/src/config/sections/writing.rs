@@ -49,7 +49,7 @@ section! {
         because "programs that send one event at a time leave one row an event otherwise"
         /// Seconds between two runs of compaction and retention.
         compaction_interval_secs: u64 = 60, in 1..=86_400;
-        because "a run without work costs one indexed look-up"
+        because "small chunks then lie about for minutes, not hours"
         /// Seconds after the end of a trace before its chunks are merged.
         compaction_after_secs: u64 = 60, in 0..=86_400;
         because "late chunks are then in, and a trace need not be merged twice"

@@ -7,45 +7,29 @@
 //!
 //! Children stay in the test's own process group, so that ctrl-C and a runner's group kill reach them as well.
 
+mod kernel;
+mod spec;
+
 use std::{
-    collections::BTreeMap,
-    ffi::{OsStr, OsString},
     fs::File,
     io::{Read, Seek, SeekFrom},
-    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus},
     sync::{OnceLock, mpsc},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 
+use self::kernel::{cpu_ticks, descendants, signal, state, status_line};
+pub use self::{
+    kernel::is_running,
+    spec::{Spec, User},
+};
 use crate::eventually::{eventually, patience};
 
 /// How much of a log a failure shows.
 const TAIL_BYTES: u64 = 8 * 1024;
-
-/// What to start: the program, what it is given, and where its output goes.
-#[derive(Debug, Clone)]
-pub struct Spec {
-    program: PathBuf,
-    arguments: Vec<OsString>,
-    environment: BTreeMap<OsString, OsString>,
-    folder: PathBuf,
-    user: Option<User>,
-    log: PathBuf,
-    output: Option<PathBuf>,
-}
-
-/// Whom a child runs as, when not as ourselves.
-#[derive(Debug, Clone, Copy)]
-pub struct User {
-    /// Numeric user id.
-    pub uid: u32,
-    /// Numeric group id.
-    pub gid: u32,
-}
 
 /// A running (or ended) child.
 #[derive(Debug)]
@@ -55,87 +39,6 @@ pub struct Process {
     log: PathBuf,
 }
 
-impl Spec {
-    /// A program that runs in `folder` and logs to `<folder>/<program>.log`.
-    #[must_use]
-    pub fn new(program: impl Into<PathBuf>, folder: &Path) -> Self {
-        let program = program.into();
-        let name = name_of(&program);
-        Self {
-            log: folder.join(format!("{name}.log")),
-            program,
-            arguments: Vec::new(),
-            environment: BTreeMap::new(),
-            folder: folder.to_owned(),
-            user: None,
-            output: None,
-        }
-    }
-
-    /// Adds one argument.
-    #[must_use]
-    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
-        self.arguments.push(argument.as_ref().to_owned());
-        self
-    }
-
-    /// Adds arguments.
-    #[must_use]
-    pub fn args<I, A>(mut self, arguments: I) -> Self
-    where
-        I: IntoIterator<Item = A>,
-        A: AsRef<OsStr>,
-    {
-        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
-        self
-    }
-
-    /// Sets one environment variable. Of our own, every `REFLOW_TRACING_*` variable is kept from the child.
-    #[must_use]
-    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.environment.insert(key.as_ref().to_owned(), value.as_ref().to_owned());
-        self
-    }
-
-    /// Runs the child as somebody else; needs root.
-    #[must_use]
-    pub fn user(mut self, user: Option<User>) -> Self {
-        self.user = user;
-        self
-    }
-
-    /// Sends standard output to a file of its own instead of into the log.
-    #[must_use]
-    pub fn output(mut self, file: impl Into<PathBuf>) -> Self {
-        self.output = Some(file.into());
-        self
-    }
-
-    fn command(&self) -> Result<Command> {
-        let mut command = Command::new("setpriv");
-        if let Some(user) = self.user {
-            command.args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string(), "--clear-groups"]);
-        }
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program).args(&self.arguments);
-        for (key, _) in std::env::vars_os() {
-            if key.to_string_lossy().starts_with("REFLOW_TRACING_") {
-                command.env_remove(key);
-            }
-        }
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .with_context(|| format!("cannot open {}", self.log.display()))?;
-        let output = match &self.output {
-            Some(path) => File::create(path).with_context(|| format!("cannot create {}", path.display()))?,
-            None => log.try_clone().context("cannot share the log file")?,
-        };
-        command.envs(&self.environment).current_dir(&self.folder).stdin(Stdio::null()).stdout(output).stderr(log);
-        Ok(command)
-    }
-}
-
 impl Process {
     /// Starts what `spec` says.
     ///
@@ -143,10 +46,10 @@ impl Process {
     /// When `setpriv` cannot be started. A program that cannot be executed shows as an early exit with its reason in
     /// the log.
     pub fn spawn(spec: &Spec) -> Result<Self> {
-        let name = name_of(&spec.program);
+        let name = spec.name();
         let child = on_the_spawner(spec.command()?)
             .with_context(|| format!("cannot start {name} through setpriv (package util-linux)"))?;
-        Ok(Self { child, name, log: spec.log.clone() })
+        Ok(Self { child, name, log: spec.log() })
     }
 
     /// The process id.
@@ -328,16 +231,6 @@ pub fn find_program(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("{name} is not installed: tests/run.sh installs it (apt-get install {name})"))
 }
 
-/// Whether a process with this id runs: a zombie does not.
-#[must_use]
-pub fn is_running(pid: u32) -> bool {
-    !matches!(state(pid), None | Some('Z' | 'X'))
-}
-
-fn name_of(program: &Path) -> String {
-    program.file_name().map_or_else(|| "child".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
 /// Starts a child on the one thread that lives as long as this process does.
 fn on_the_spawner(command: Command) -> Result<Child> {
     type Job = (Command, mpsc::Sender<std::io::Result<Child>>);
@@ -355,61 +248,6 @@ fn on_the_spawner(command: Command) -> Result<Child> {
     let (answer, child) = mpsc::channel();
     spawner.send((command, answer)).context("the spawner thread has ended")?;
     Ok(child.recv().context("the spawner thread has ended")??)
-}
-
-fn signal(pid: u32, name: &str) -> Result<()> {
-    // The shell's own `kill`: sending signals from Rust needs unsafe code or one more crate, and `/bin/kill` is not on
-    // every Debian.
-    let status = Command::new("sh")
-        .args(["-c", &format!("kill -s {name} {pid}")])
-        .stderr(Stdio::null())
-        .status()
-        .context("cannot run sh")?;
-    if !status.success() {
-        bail!("kill -s {name} {pid}: code {:?}, signal {:?}", status.code(), status.signal());
-    }
-    Ok(())
-}
-
-/// The fields of `/proc/<pid>/stat` behind the name, which may itself hold blanks and brackets.
-fn stat_fields(pid: u32) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = text.rsplit_once(')')?;
-    Some(fields.split_whitespace().map(str::to_owned).collect())
-}
-
-fn state(pid: u32) -> Option<char> {
-    stat_fields(pid)?.first()?.chars().next()
-}
-
-/// proc(5): utime, stime, cutime, cstime are fields 14 to 17, counted from 1, and the state is field 3.
-fn cpu_ticks(pid: u32) -> Option<u64> {
-    let fields = stat_fields(pid)?;
-    fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok()).sum()
-}
-
-fn descendants(root: u32) -> Vec<u32> {
-    let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter_map(|pid| Some((pid, stat_fields(pid)?.get(1)?.parse::<u32>().ok()?)))
-        .collect();
-    let mut family = vec![root];
-    let mut next = 0;
-    while let Some(&parent) = family.get(next) {
-        family.extend(parents.iter().filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| *pid));
-        next += 1;
-    }
-    family.split_off(1)
-}
-
-fn status_line(pid: u32, key: &str) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .map(|kib| kib * 1024)
-        .with_context(|| format!("no {key} of process {pid}"))
 }
 
 fn tail(path: &Path) -> Result<String> {

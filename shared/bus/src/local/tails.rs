@@ -1,0 +1,60 @@
+//! The live viewers of the local bus.
+//!
+//! Guarantee: a chunk is shown once to every tail that was open when it was committed. Nobody looking costs one atomic load.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use reflow_tracing_chunk::Chunk;
+
+use crate::stats::BusStats;
+use crate::tail_queue::{TailWriter, Taken, tail_queue};
+use crate::{TailFilter, TailItem, TailLimits};
+
+pub(super) struct Tails {
+    limits: TailLimits,
+    stats: Arc<BusStats>,
+    open: Mutex<Vec<(TailFilter, TailWriter<Arc<Chunk>>)>>,
+    count: AtomicUsize,
+}
+
+impl Tails {
+    pub(super) fn new(limits: TailLimits, stats: Arc<BusStats>) -> Self {
+        Self { limits, stats, open: Mutex::default(), count: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn open(&self, filter: TailFilter) -> BoxStream<'static, TailItem> {
+        let (writer, reader) = tail_queue(self.limits, &self.stats);
+        self.change(|open| open.push((filter, writer)));
+        let items = reader.map(|taken| match taken {
+            Taken::Item(chunk) => TailItem::Chunk(chunk),
+            Taken::Missed(missed) => TailItem::Missed(missed),
+        });
+        items.boxed()
+    }
+
+    /// Shows a committed chunk of `size` bytes to those who want it.
+    pub(super) fn show(&self, chunk: &Arc<Chunk>, size: usize) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        self.change(|open| {
+            open.retain(|(_, writer)| !writer.is_closed());
+            for (_, writer) in open.iter().filter(|(filter, _)| filter.passes(&chunk.header)) {
+                writer.push(Arc::clone(chunk), size);
+            }
+        });
+    }
+
+    pub(super) fn clear(&self) {
+        self.change(Vec::clear);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<(TailFilter, TailWriter<Arc<Chunk>>)>)) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut open);
+        self.count.store(open.len(), Ordering::Release);
+    }
+}

@@ -1,0 +1,76 @@
+//! Requests to the JetStream API, as JSON.
+//!
+//! Why JSON and not the client library's types: an update has to send the whole configuration, and the types of this build do
+//! not know every field of newer servers; what an operator set there must survive.
+
+use async_nats::jetstream::{self, ErrorCode, context::RequestErrorKind, response::Response};
+use serde_json::Value;
+
+use super::link::Link;
+use crate::error::{BusError, BusErrorKind};
+
+/// Why the API said no.
+pub(crate) enum ApiError {
+    /// It answered with an error.
+    Refused(jetstream::Error),
+    /// It did not answer.
+    Failed(BusError),
+}
+
+impl ApiError {
+    pub(crate) fn is(&self, code: ErrorCode) -> bool {
+        matches!(self, ApiError::Refused(error) if error.error_code() == code)
+    }
+
+    /// What a caller of the bus gets; `setup` when a refusal is about the configuration.
+    pub(crate) fn into_bus(self, context: &'static str, what: &str) -> BusError {
+        match self {
+            ApiError::Failed(error) => error,
+            ApiError::Refused(error) if is_passing(&error) => {
+                BusError::new(BusErrorKind::Unavailable, context, format!("{what}: {error}"))
+            }
+            ApiError::Refused(error) => BusError::new(BusErrorKind::Setup, context, format!("{what}: {error}")),
+        }
+    }
+}
+
+/// Refusals of a cluster that is not ready: they pass without anybody changing a setting.
+fn is_passing(error: &jetstream::Error) -> bool {
+    matches!(
+        error.error_code(),
+        ErrorCode::CLUSTER_NOT_AVAILABLE
+            | ErrorCode::CLUSTER_NOT_ACTIVE
+            | ErrorCode::CLUSTER_NOT_LEADER
+            | ErrorCode::CLUSTER_INCOMPLETE
+            | ErrorCode::STREAM_OFFLINE
+            | ErrorCode::CONSUMER_OFFLINE
+    )
+}
+
+/// One request. The subject is without its `$JS.API.` prefix.
+pub(crate) async fn request(
+    context: &jetstream::Context,
+    link: &Link,
+    subject: String,
+    body: &Value,
+) -> Result<Value, ApiError> {
+    if !link.is_up() {
+        return Err(ApiError::Failed(unavailable("not connected to nats")));
+    }
+    let answer: Result<Response<Value>, _> = context.request(subject, body).await;
+    match answer {
+        Ok(Response::Ok(value)) => Ok(value),
+        Ok(Response::Err { error }) => Err(ApiError::Refused(error)),
+        Err(error) => Err(ApiError::Failed(match error.kind() {
+            RequestErrorKind::TimedOut => {
+                BusError::new(BusErrorKind::Timeout, "ask jetstream", "no answer in time".to_owned())
+            }
+            RequestErrorKind::NoResponders => unavailable("jetstream is not enabled, or not ready yet"),
+            _ => unavailable(&error.to_string()),
+        })),
+    }
+}
+
+fn unavailable(reason: &str) -> BusError {
+    BusError::new(BusErrorKind::Unavailable, "ask jetstream", reason)
+}

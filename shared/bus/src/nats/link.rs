@@ -1,0 +1,144 @@
+//! A connection to the server that looks after itself.
+//!
+//! Guarantee: it connects in the background, for ever, and tells who asks whether it is up and how often it has come up. What
+//! it says is read from the client's own state; events only wake those who wait, for the client may drop events.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::options::NatsOptions;
+use crate::error::{BusError, BusErrorKind};
+use crate::stats::{BusStats, add};
+
+/// Messages that one subscription may hold before the client drops some. Everything we subscribe to is bounded in another way
+/// (pull requests, credit, a tail's own queue), this is the last resort.
+const SUBSCRIPTION_CAPACITY: usize = 4096;
+/// How long to wait for an event that the client may have dropped.
+const EVENT_GRACE: Duration = Duration::from_millis(250);
+
+#[derive(Clone)]
+pub(crate) struct Link {
+    pub(crate) client: Client,
+    events: watch::Receiver<()>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Link {
+    /// Starts connecting. Fails only for settings that can never work.
+    pub(crate) async fn open(options: &NatsOptions, role: &str, stats: Arc<BusStats>) -> Result<Self, BusError> {
+        let (waker, events) = watch::channel(());
+        let dropped = Arc::new(AtomicU64::new(0));
+        let dropped_in_callback = Arc::clone(&dropped);
+        let connected_before = AtomicU64::new(0);
+        let mut connect = ConnectOptions::new()
+            .name(format!("{} {role}", options.client_name))
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .reconnect_delay_callback(reconnect_delay)
+            .connection_timeout(Duration::from_secs(5))
+            .request_timeout(Some(options.request_timeout))
+            .ping_interval(Duration::from_secs(10))
+            .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            .event_callback(move |event| {
+                match &event {
+                    Event::Connected if connected_before.fetch_add(1, Ordering::Relaxed) > 0 => {
+                        add(&stats.reconnects, 1)
+                    }
+                    Event::SlowConsumer(_) => add(&dropped_in_callback, 1),
+                    Event::ServerError(error) => tracing::warn!(%error, "nats server reported an error"),
+                    _ => {}
+                }
+                waker.send_replace(());
+                std::future::ready(())
+            });
+        if let Some(file) = &options.root_certificates {
+            connect = connect.add_root_certificates(file.clone());
+        }
+        let servers = parse_servers(&options.url)?;
+        let client = connect.connect(servers).await.map_err(|error| setup(error.kind().to_string()))?;
+        Ok(Self { client, events, dropped })
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// How often the connection has come up so far.
+    pub(crate) fn generation(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// How many messages the client has dropped because a subscription was full.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until something may have changed.
+    pub(crate) async fn changed(&mut self) {
+        // A dropped event is covered by the timeout. The sender goes only when the client has ended for good.
+        if let Ok(Err(_)) = timeout(EVENT_GRACE, self.events.changed()).await {
+            sleep(EVENT_GRACE).await;
+        }
+    }
+
+    pub(crate) async fn until_up(&self) {
+        let mut link = self.clone();
+        while !link.is_up() {
+            link.changed().await;
+        }
+    }
+
+    /// Waits until the connection has come up again since `generation`. A best effort, for whoever has a timeout besides.
+    pub(crate) async fn reconnected_since(&self, generation: u64) {
+        let mut events = self.events.clone();
+        while self.generation() == generation {
+            if events.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// At once, then 50 ms doubling up to 2 s: quick after a restart, easy on a server that is away for long.
+fn reconnect_delay(attempts: usize) -> Duration {
+    if attempts <= 1 {
+        return Duration::ZERO;
+    }
+    Duration::from_millis(50 << (attempts - 2).min(6)).min(Duration::from_secs(2))
+}
+
+fn parse_servers(url: &str) -> Result<Vec<ServerAddr>, BusError> {
+    let parsed = url.split(',').map(|part| part.trim().parse::<ServerAddr>()).collect::<Result<Vec<_>, _>>();
+    // The parser's message may repeat the url, and with it a password.
+    parsed.map_err(|_| setup("the url is not a comma-separated list of nats://host:port".to_owned()))
+}
+
+fn setup(reason: String) -> BusError {
+    BusError::new(BusErrorKind::Setup, "connect to nats", reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_url_is_named_without_its_password() {
+        let error = parse_servers("nats://user:secret@ho st:1").map(|_| ()).expect_err("must not parse");
+        assert_eq!(error.kind, BusErrorKind::Setup);
+        assert!(!error.to_string().contains("secret"));
+        assert_eq!(parse_servers("nats://a:1, tls://b:2").map(|servers| servers.len()).ok(), Some(2));
+    }
+
+    #[test]
+    fn reconnects_get_rarer_but_never_rare() {
+        assert_eq!(reconnect_delay(1), Duration::ZERO);
+        assert_eq!(reconnect_delay(2), Duration::from_millis(50));
+        assert_eq!(reconnect_delay(1_000_000), Duration::from_secs(2));
+    }
+}

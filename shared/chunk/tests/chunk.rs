@@ -1,0 +1,174 @@
+//! Properties of chunks: what goes in comes out, bad events cost nobody, merging is indifferent to order and repetition, and
+//! no bytes whatever make a decoder panic.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use reflow_tracing_chunk::{
+    Chunk, ChunkBuilder, EventKind, Header, KindSet, Origin, Rejected, V1Rewrite, decode_events, merge,
+};
+use reflow_tracing_protocol::codec::Codec;
+use reflow_tracing_protocol::{TraceEvent, TraceEventType};
+use uuid::Uuid;
+
+fn builder(trace: u128) -> ChunkBuilder {
+    ChunkBuilder::new(Uuid::now_v7(), Uuid::from_u128(trace), "default", 1_000, Origin::V1Session)
+}
+
+fn json(event: &TraceEvent) -> String {
+    serde_json::to_string(event).unwrap()
+}
+
+fn flow(n: usize) -> TraceEvent {
+    let to = format!("to{}", n % 3);
+    TraceEvent::data_flow("from".into(), "out".into(), to, "in".into(), "Text".into(), 10)
+}
+
+fn chunk_of(events: &[TraceEvent]) -> Chunk {
+    let mut chunk = builder(7);
+    events.iter().for_each(|event| chunk.push_event(&json(event)).unwrap());
+    chunk.build(Codec::Zstd, 1).unwrap()
+}
+
+#[test]
+fn header_tells_what_is_inside() {
+    let mut failed = TraceEvent::actor_failed("bad".into(), "boom\0".into());
+    failed.data.performance_metrics.execution_time_ns = 1_500;
+    let events = [flow(0), flow(1), flow(0), failed, TraceEvent::actor_created("bad".into())];
+    let header = chunk_of(&events).header;
+    assert_eq!((header.event_count, header.failures), (5, 1));
+    let kinds: Vec<_> = KindSet(header.event_types).iter().collect();
+    assert_eq!(kinds, [EventKind::ActorCreated, EventKind::ActorFailed, EventKind::DataFlow]);
+    assert_eq!(header.first_error.unwrap().message, "boom\u{2400}");
+    let edges: Vec<_> = header.edges.iter().map(|edge| (edge.to_actor.as_str(), edge.count, edge.bytes)).collect();
+    assert_eq!(edges, [("to0", 2, 20), ("to1", 1, 10)]);
+    let bad = &header.actors[0];
+    assert_eq!((bad.actor.as_str(), bad.events, bad.failures), ("bad", 2, 1));
+    assert_eq!(bad.time.as_ref().map(|time| (time.count, time.max_ns)), Some((1, 1_500)), "zeros are not measurements");
+}
+
+#[test]
+fn figures_of_the_published_client_are_not_measurements() {
+    let event = TraceEvent::data_flow("a".into(), "o".into(), "b".into(), "i".into(), "Discriminant(5)".into(), 40);
+    let header = chunk_of(&[event]).header;
+    assert_eq!(header.edges[0].bytes, 0);
+    assert_eq!(header.edges[0].time, None);
+    assert_eq!(header.actors[0].time, None);
+}
+
+#[test]
+fn a_bad_event_costs_nobody() {
+    let good = [json(&flow(0)), json(&flow(1))];
+    let long = json(&TraceEvent::actor_created("x".repeat(600)));
+    let array = format!("[{},{{\"no\":1}},{},{}]", good[0], long, good[1]);
+    let mut builder = builder(1);
+    let rejected = builder.push_array(&array, 10).unwrap();
+    assert_eq!(rejected.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 2]);
+    assert!(matches!(rejected[1].1, Rejected::Name { field: "actor_id", bytes: 600 }));
+    let chunk = builder.build(Codec::Zstd, 1).unwrap();
+    let events = decode_events(&chunk.header, &chunk.payload).unwrap();
+    assert_eq!(events.iter().map(|(_, raw)| raw.to_owned()).collect::<Vec<_>>(), good);
+}
+
+#[test]
+fn the_same_array_sent_again_gives_the_same_answer() {
+    let array = format!("[{},17]", json(&flow(0)));
+    let answers: Vec<_> = (0..2).map(|_| format!("{:?}", builder(1).push_array(&array, 10).unwrap())).collect();
+    assert_eq!(answers[0], answers[1]);
+}
+
+#[test]
+fn events_with_nulls_are_rewritten_for_a_v1_reader_alone() {
+    let raw = json(&flow(0)).replace("\"execution_time_ns\":0", "\"execution_time_ns\":null");
+    let mut builder = builder(1);
+    builder.push_event(&raw).unwrap();
+    let chunk = builder.build(Codec::Lz4, 0).unwrap();
+    assert!(chunk.header.needs_v1_rewrite);
+    let events = decode_events(&chunk.header, &chunk.payload).unwrap();
+    let (_, stored) = events.iter().next().unwrap();
+    assert_eq!(stored, raw);
+    let v1 = V1Rewrite::of(&chunk.header).apply(stored).unwrap();
+    let event: TraceEvent = serde_json::from_str(&v1).unwrap();
+    assert_eq!(event.data.performance_metrics.execution_time_ns, 0);
+    assert!(matches!(event.event_type, TraceEventType::DataFlow { .. }));
+}
+
+#[test]
+fn a_header_of_a_newer_version_is_refused_and_unknown_fields_are_skipped() {
+    let chunk = chunk_of(&[flow(0)]);
+    let mut newer = chunk.clone();
+    newer.header.version += 1;
+    assert!(Chunk::decode(newer.encode()).is_err());
+    let mut bytes = chunk.header.to_bytes();
+    // Field 2047, a varint: nothing this version knows.
+    bytes.extend([0xf8, 0x7f, 0x05]);
+    assert_eq!(Header::from_bytes(&bytes).unwrap(), chunk.header);
+}
+
+fn ids(chunks: &[Chunk]) -> BTreeSet<Uuid> {
+    let events = chunks.iter().map(|chunk| decode_events(&chunk.header, &chunk.payload).unwrap());
+    events.flat_map(|events| events.index().iter().map(|event| event.event_id).collect::<Vec<_>>()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn merging_is_indifferent_to_order_and_repetition(
+        sizes in prop::collection::vec(1_usize..6, 1..6),
+        repeats in prop::collection::vec(0_usize..5, 0..5),
+        seed: u64,
+    ) {
+        let mut chunks: Vec<Chunk> =
+            sizes.iter().map(|size| chunk_of(&(0..*size).map(flow).collect::<Vec<_>>())).collect();
+        let all = ids(&chunks);
+        let distinct = chunks.len();
+        for repeat in repeats {
+            chunks.push(chunks[repeat % distinct].clone());
+        }
+        let straight = merge(&chunks, 3_000).unwrap();
+        let turn = seed as usize % chunks.len();
+        chunks.rotate_left(turn);
+        let turned = merge(&chunks, 3_000).unwrap();
+        for merged in [&straight, &turned] {
+            prop_assert_eq!(ids(&merged.chunks), all.clone());
+            prop_assert_eq!(merged.events as usize, all.len());
+            let count: u32 = merged.chunks.iter().map(|chunk| chunk.header.event_count).sum();
+            prop_assert_eq!(count as usize, all.len());
+        }
+    }
+
+    #[test]
+    fn what_was_encoded_is_decoded(count in 0_usize..20) {
+        let chunk = chunk_of(&(0..count).map(flow).collect::<Vec<_>>());
+        let message = chunk.encode();
+        prop_assert_eq!(message.len(), chunk.encoded_len());
+        prop_assert_eq!(Chunk::decode(message).unwrap(), chunk);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes: Vec<u8>, length: u8) {
+        let _ = Chunk::decode(Bytes::from(bytes.clone()));
+        let framed = [&b"RFC1"[..], &u32::from(length).to_le_bytes(), &bytes].concat();
+        if let Ok(chunk) = Chunk::decode(Bytes::from(framed)) {
+            let _ = decode_events(&chunk.header, &chunk.payload);
+        }
+    }
+
+    #[test]
+    fn a_damaged_chunk_never_panics(at: prop::sample::Index, bit in 0_u8..8) {
+        let mut bytes = chunk_of(&[flow(0), flow(1)]).encode().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        if let Ok(chunk) = Chunk::decode(Bytes::from(bytes)) {
+            let _ = decode_events(&chunk.header, &chunk.payload);
+        }
+    }
+
+    #[test]
+    fn arbitrary_text_is_never_taken_for_an_event_by_mistake(text: String) {
+        let taken = builder(1).push_event(&text).is_ok();
+        prop_assert_eq!(taken, serde_json::from_str::<TraceEvent>(&text).is_ok());
+    }
+}

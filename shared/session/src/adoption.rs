@@ -1,0 +1,183 @@
+//! Which trace an event of a v1 session belongs to.
+//!
+//! The published client sends each event under a fresh random id and starts its trace, without an id, some time after its
+//! first events. So a v1 session has one trace and *adopts* ids that nobody started; a program that does mean its ids is told
+//! by its using one of them twice. DESIGN section 4 has the rules; here is their one implementation.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use uuid::Uuid;
+
+/// Ids of adopted events that are remembered, so that a repeat is noticed. A program that means its ids repeats them soon.
+const REMEMBERED_UNKNOWN: usize = 4_096;
+
+/// The traces of one v1 session.
+#[derive(Debug, Default)]
+pub(crate) struct Adoption {
+    /// The trace that unknown ids belong to.
+    current: Option<Uuid>,
+    /// `current` has been named by a `StartTrace`.
+    named: bool,
+    /// Ids that stand for themselves: started on this session, or seen to repeat.
+    known: HashSet<Uuid>,
+    /// Unknown ids that were adopted, newest last.
+    adopted: HashSet<Uuid>,
+    adopted_order: VecDeque<Uuid>,
+    /// An adopted id came again: from then on every id stands for itself.
+    over: bool,
+}
+
+/// Too many traces for one session.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooManyTraces;
+
+impl Adoption {
+    /// For v2 sessions, whose clients mean their ids: every id stands for itself.
+    pub(crate) fn strict() -> Self {
+        Self { over: true, ..Self::default() }
+    }
+
+    /// How often each id occurs in a gather: an id that is repeated within one is a trace of its own.
+    pub(crate) fn count(ids: impl Iterator<Item = Uuid>) -> HashMap<Uuid, usize> {
+        let mut counts = HashMap::new();
+        ids.for_each(|id| *counts.entry(id).or_default() += 1);
+        counts
+    }
+
+    /// The trace of an event that was sent under `id`, which occurs `in_gather` times in the gather being resolved.
+    pub(crate) fn resolve(&mut self, id: Uuid, in_gather: usize, max_traces: usize) -> Result<Uuid, TooManyTraces> {
+        if self.known.contains(&id) || self.current == Some(id) {
+            return Ok(id);
+        }
+        let Some(current) = self.current else {
+            self.learn(id, max_traces)?;
+            self.current = Some(id);
+            return Ok(id);
+        };
+        let repeated_later = self.adopted.contains(&id);
+        if in_gather > 1 || repeated_later || self.over {
+            self.over |= repeated_later;
+            self.learn(id, max_traces)?;
+            return Ok(id);
+        }
+        self.remember(id);
+        Ok(current)
+    }
+
+    /// `StartTrace` with an id: the client owns it, it is a trace of its own.
+    pub(crate) fn start_with_id(&mut self, id: Uuid, max_traces: usize) -> Result<Uuid, TooManyTraces> {
+        self.learn(id, max_traces)?;
+        Ok(id)
+    }
+
+    /// `StartTrace` without an id: names the running trace if nobody has, else begins the next one, under `fresh`.
+    pub(crate) fn start(&mut self, fresh: Uuid, max_traces: usize) -> Result<Uuid, TooManyTraces> {
+        let id = match self.current {
+            Some(current) if !self.named => current,
+            _ => fresh,
+        };
+        self.learn(id, max_traces)?;
+        self.current = Some(id);
+        self.named = true;
+        Ok(id)
+    }
+
+    /// The trace was ended explicitly; a closing connection says nothing more about it.
+    pub(crate) fn ended(&mut self, id: Uuid) {
+        self.known.remove(&id);
+        if self.current == Some(id) {
+            (self.current, self.named) = (None, false);
+        }
+    }
+
+    /// Every trace of the session, for the mark that the peer has closed.
+    pub(crate) fn traces(&self) -> impl Iterator<Item = Uuid> + '_ {
+        let current = self.current.filter(|current| !self.known.contains(current));
+        self.known.iter().copied().chain(current)
+    }
+
+    fn learn(&mut self, id: Uuid, max_traces: usize) -> Result<(), TooManyTraces> {
+        if self.known.len() >= max_traces && !self.known.contains(&id) {
+            return Err(TooManyTraces);
+        }
+        self.known.insert(id);
+        Ok(())
+    }
+
+    fn remember(&mut self, id: Uuid) {
+        if self.adopted.insert(id) {
+            self.adopted_order.push_back(id);
+        }
+        if self.adopted_order.len() > REMEMBERED_UNKNOWN
+            && let Some(oldest) = self.adopted_order.pop_front()
+        {
+            self.adopted.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 8;
+
+    fn id(n: u128) -> Uuid {
+        Uuid::from_u128(n)
+    }
+
+    fn gather(adoption: &mut Adoption, ids: &[u128]) -> Vec<u128> {
+        let counts = Adoption::count(ids.iter().map(|n| id(*n)));
+        ids.iter().map(|n| adoption.resolve(id(*n), counts[&id(*n)], MAX).unwrap().as_u128()).collect()
+    }
+
+    #[test]
+    fn random_ids_before_and_after_an_unnamed_start_are_one_trace() {
+        let mut adoption = Adoption::default();
+        assert_eq!(gather(&mut adoption, &[1, 2, 3]), [1, 1, 1]);
+        assert_eq!(adoption.start(id(100), MAX), Ok(id(1)));
+        assert_eq!(gather(&mut adoption, &[4, 5]), [1, 1]);
+        assert_eq!(adoption.traces().collect::<Vec<_>>(), [id(1)]);
+    }
+
+    #[test]
+    fn a_second_start_begins_the_next_trace() {
+        let mut adoption = Adoption::default();
+        assert_eq!(adoption.start(id(100), MAX), Ok(id(100)));
+        assert_eq!(gather(&mut adoption, &[1, 2]), [100, 100]);
+        assert_eq!(adoption.start(id(101), MAX), Ok(id(101)));
+        assert_eq!(gather(&mut adoption, &[3, 100, 101]), [101, 100, 101]);
+    }
+
+    #[test]
+    fn an_id_repeated_within_a_gather_stands_for_itself() {
+        let mut adoption = Adoption::default();
+        assert_eq!(gather(&mut adoption, &[1, 1, 2, 2, 3]), [1, 1, 2, 2, 1]);
+        assert_eq!(gather(&mut adoption, &[2]), [2]);
+    }
+
+    #[test]
+    fn a_later_repeat_ends_adoption_for_good() {
+        let mut adoption = Adoption::default();
+        assert_eq!(gather(&mut adoption, &[1]), [1]);
+        assert_eq!(gather(&mut adoption, &[2]), [1]);
+        assert_eq!(gather(&mut adoption, &[2]), [2]);
+        assert_eq!(gather(&mut adoption, &[3]), [3]);
+    }
+
+    #[test]
+    fn an_id_started_by_id_is_never_adopted() {
+        let mut adoption = Adoption::default();
+        assert_eq!(adoption.start_with_id(id(7), MAX), Ok(id(7)));
+        assert_eq!(gather(&mut adoption, &[1, 7, 2]), [1, 7, 1]);
+    }
+
+    #[test]
+    fn open_traces_are_bounded_and_ended_ones_do_not_count() {
+        let mut adoption = Adoption::default();
+        (0..8).for_each(|n| assert!(adoption.start_with_id(id(n), MAX).is_ok()));
+        assert_eq!(adoption.start_with_id(id(8), MAX), Err(TooManyTraces));
+        adoption.ended(id(3));
+        assert!(adoption.start_with_id(id(8), MAX).is_ok());
+    }
+}

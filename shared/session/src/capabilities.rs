@@ -1,0 +1,71 @@
+//! What a service gives its sessions to work with.
+
+use std::sync::Arc;
+
+use reflow_tracing_bus::{Bus, Directory, HistoryClient};
+use reflow_tracing_chunk::Chunk;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::budget::Budget;
+use crate::limits::SessionLimits;
+use crate::metrics::SessionMetrics;
+use crate::status::StatusCache;
+
+/// What the sessions of a service can do.
+#[derive(Clone)]
+pub struct Capabilities {
+    /// Takes events; without it they are refused with an error that says who takes them.
+    pub ingest: Option<Arc<dyn Bus>>,
+    /// Answers questions.
+    pub history: Option<Arc<dyn HistoryClient>>,
+    /// Shows chunks live.
+    pub tail: Option<Arc<dyn Bus>>,
+    /// Which flow a trace belongs to.
+    pub directory: Arc<dyn Directory>,
+    /// The answer to `GetMetrics`.
+    pub figures: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// Whether what is acknowledged survives a crash: false with the memory backend.
+    pub durable: bool,
+    /// The service's name, for the page and for refusals.
+    pub service: &'static str,
+}
+
+/// What all sessions of a process share.
+pub(crate) struct Shared {
+    pub(crate) capabilities: Capabilities,
+    pub(crate) limits: SessionLimits,
+    pub(crate) metrics: SessionMetrics,
+    /// Bytes of frames that are not durable yet.
+    pub(crate) budget: Budget,
+    /// Bytes being decompressed: apart from `budget`, so that a frame never waits for its own decompression.
+    pub(crate) decompression: Budget,
+    /// Answers of over a mebibyte that may be gathered at once.
+    pub(crate) large_answers: Arc<Semaphore>,
+    pub(crate) statuses: StatusCache,
+}
+
+/// Room that a chunk's header may take in a message beside the payload's `max_chunk_bytes`.
+const HEADER_ROOM_BYTES: usize = 96 << 10;
+/// At once, process-wide.
+const LARGE_ANSWERS: usize = 2;
+
+impl Shared {
+    pub(crate) fn new(capabilities: Capabilities, limits: SessionLimits, metrics: SessionMetrics) -> Self {
+        Self {
+            budget: Budget::new(limits.byte_budget),
+            decompression: Budget::new(limits.max_decompressed_bytes),
+            large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
+            statuses: StatusCache::default(),
+            capabilities,
+            limits,
+            metrics,
+        }
+    }
+
+    /// Whether a chunk fits into one message of the bus.
+    pub(crate) fn fits(&self, chunk: &Chunk) -> bool {
+        chunk.payload.len() <= self.limits.max_chunk_bytes
+            && chunk.encoded_len() <= self.limits.max_chunk_bytes + HEADER_ROOM_BYTES
+    }
+}

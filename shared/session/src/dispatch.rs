@@ -1,0 +1,148 @@
+//! What a frame asks for. Owned, so that the frame can travel on.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use reflow_tracing_protocol::codec::{Codec, CodecError};
+use reflow_tracing_protocol::wire::{
+    BatchFrame, BatchHeader, Code, Request, RequestError, StartTrace, SubscribeRequest,
+};
+use reflow_tracing_protocol::{ExecutionStatus, FlowTrace};
+use serde_json::value::RawValue;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use uuid::Uuid;
+
+use crate::answer::Refusal;
+use crate::ask::Ask;
+use crate::batch::over_decompressed;
+use crate::capabilities::Shared;
+
+/// What to do about a frame.
+pub(crate) enum Action {
+    /// Record one event, which lies there in the frame.
+    Event { sent_id: Uuid, range: Range<usize> },
+    /// Begin a trace.
+    Start(StartTrace),
+    /// End a trace.
+    End { trace_id: Uuid, status: ExecutionStatus, request_id: Option<Box<RawValue>> },
+    /// Record a v2 batch.
+    Batch { header: BatchHeader, payload: Bytes },
+    /// Store a whole trace.
+    Store { trace: Box<FlowTrace>, events: Vec<Box<RawValue>> },
+    /// Ask history.
+    Ask { ask: Ask, request_id: Option<Box<RawValue>> },
+    /// Subscribe.
+    Subscribe(SubscribeRequest),
+    /// Unsubscribe.
+    Unsubscribe(Option<String>),
+    /// Say that we are there.
+    Ping,
+    /// Tell the figures.
+    Figures,
+}
+
+/// A frame understood: what it asks for, its name for the metrics, and whether only the older generation says so.
+pub(crate) struct Understood {
+    pub(crate) action: Action,
+    pub(crate) request: &'static str,
+    pub(crate) older: bool,
+}
+
+/// Reads a text frame.
+pub(crate) fn text(frame: &str) -> Result<Understood, Refusal> {
+    let request = Request::parse(frame).map_err(|error| {
+        let (code, reason) = match &error {
+            RequestError::Shape(_) => (Code::SerializationError, "not_a_request"),
+            RequestError::Unknown { .. } => (Code::InvalidRequest, "unknown_request"),
+            RequestError::Fields { .. } => (Code::InvalidRequest, "request_fields"),
+        };
+        Refusal::new(code, reason, error.to_string())
+    })?;
+    let (action, name, older) = match request {
+        Request::RecordEvent { trace_id, event } => {
+            (Action::Event { sent_id: trace_id, range: place(frame, event) }, "RecordEvent", false)
+        }
+        Request::StartTrace(start) => (Action::Start(start), "StartTrace", false),
+        Request::EndTrace { trace_id, status, request_id } => {
+            (Action::End { trace_id, status, request_id }, "EndTrace", false)
+        }
+        Request::RecordBatch(batch) => {
+            let events = batch.events.get();
+            let header = BatchHeader {
+                batch_id: batch.batch_id,
+                trace_id: batch.trace_id,
+                flow_id: batch.flow_id,
+                client_id: batch.client_id,
+                sequence: batch.sequence,
+                dropped: batch.dropped,
+                codec: Codec::None,
+                raw_size: u32::try_from(events.len()).unwrap_or(u32::MAX),
+            };
+            (Action::Batch { header, payload: Bytes::copy_from_slice(events.as_bytes()) }, "RecordBatch", false)
+        }
+        Request::GetTrace { trace_id, request_id } => {
+            (Action::Ask { ask: Ask::GetTrace { trace_id }, request_id }, "GetTrace", false)
+        }
+        Request::QueryTraces { query, after, request_id } => {
+            (Action::Ask { ask: Ask::QueryTraces { query, after }, request_id }, "QueryTraces", false)
+        }
+        Request::GetFlowVersions { flow_id, request_id } => {
+            (Action::Ask { ask: Ask::GetFlowVersions { flow_id }, request_id }, "GetFlowVersions", false)
+        }
+        Request::Subscribe(request) => {
+            let older = request.older;
+            (Action::Subscribe(request), "Subscribe", older)
+        }
+        Request::Unsubscribe { subscription_id } => (Action::Unsubscribe(subscription_id), "Unsubscribe", false),
+        Request::StoreTrace { trace, events } => {
+            let events = events.into_iter().map(ToOwned::to_owned).collect();
+            (Action::Store { trace, events }, "StoreTrace", true)
+        }
+        Request::GetMetrics => (Action::Figures, "GetMetrics", true),
+        Request::Ping => (Action::Ping, "Ping", false),
+    };
+    Ok(Understood { action, request: name, older })
+}
+
+/// Reads a binary frame of a v2 session that says it is a batch.
+pub(crate) fn batch(frame: &Bytes) -> Result<Understood, Refusal> {
+    let BatchFrame { header, payload } = BatchFrame::decode(frame)
+        .map_err(|error| Refusal::new(Code::SerializationError, "batch_frame", error.to_string()))?;
+    let payload = frame.slice_ref(payload);
+    Ok(Understood { action: Action::Batch { header, payload }, request: "RecordBatch", older: false })
+}
+
+/// Any other binary frame is a compressed request.
+pub(crate) async fn decompress(shared: &Shared, frame: &Bytes) -> Result<Utf8Bytes, Refusal> {
+    let limits = &shared.limits;
+    let codec = Codec::sniff(frame).unwrap_or(limits.request_codec);
+    let max = limits.max_decompressed_bytes;
+    // How large it will be is not told. A first try with what is usual spares the others' room.
+    let usual = frame.len().saturating_mul(16).clamp(64 << 10, max);
+    for room in [usual, max] {
+        let _taken = shared.decompression.take(room).await;
+        match codec.decompress(frame, room, 0) {
+            Ok(raw) => {
+                let text = String::from_utf8(raw).map_err(|error| {
+                    Refusal::new(Code::SerializationError, "utf8", format!("decompressed frame is not UTF-8: {error}"))
+                })?;
+                return Ok(text.into());
+            }
+            Err(CodecError::TooLarge { .. }) => {}
+            Err(error) => {
+                let message = format!(
+                    "binary frame is no compressed request: {error}; known are zstd, gzip and lz4 (by magic number), else {}",
+                    limits.request_codec.name()
+                );
+                return Err(Refusal::new(Code::SerializationError, "compressed_frame", message));
+            }
+        }
+    }
+    Err(over_decompressed(max))
+}
+
+/// Where a part lies in the whole it was borrowed from.
+fn place(whole: &str, part: &RawValue) -> Range<usize> {
+    let start = part.get().as_ptr() as usize - whole.as_ptr() as usize;
+    start..start + part.get().len()
+}

@@ -1,0 +1,67 @@
+//! Which flow a trace belongs to, as a session knows it.
+
+use std::collections::HashMap;
+
+use reflow_tracing_bus::TraceEntry;
+use reflow_tracing_chunk::{FlowNaming, Header, sanitize_name};
+use uuid::Uuid;
+
+use crate::capabilities::Shared;
+
+/// A flow id and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Flow {
+    pub(crate) id: String,
+    pub(crate) name: String,
+}
+
+impl Flow {
+    pub(crate) fn new(flow_id: &str, naming: FlowNaming) -> Self {
+        let id = sanitize_name(flow_id).into_owned();
+        let name = naming.name_of(&id).to_owned();
+        Self { id, name }
+    }
+
+    /// Asks the directory that the collectors share.
+    pub(crate) async fn find(shared: &Shared, trace_id: Uuid) -> Option<Self> {
+        let entry = shared.capabilities.directory.get(&shared.limits.tenant, trace_id).await?;
+        Some(Self { id: entry.flow_id, name: entry.flow_name })
+    }
+
+    /// Tells the directory, so that the rest of the trace is known through whichever collector it comes.
+    pub(crate) async fn tell(&self, shared: &Shared, trace_id: Uuid) {
+        let entry = TraceEntry { flow_id: self.id.clone(), flow_name: self.name.clone(), trace_id: None };
+        shared.capabilities.directory.put(&shared.limits.tenant, trace_id, entry).await;
+    }
+
+    pub(crate) fn fill(&self, header: &mut Header) {
+        header.flow_id = Some(self.id.clone());
+        header.flow_name = Some(self.name.clone());
+    }
+}
+
+/// The flows of a session's traces. `None` inside: the directory was asked and did not know.
+#[derive(Debug, Default)]
+pub(crate) struct Flows {
+    known: HashMap<Uuid, Option<Flow>>,
+}
+
+/// Forgetting costs a question to the directory, no more.
+const MAX_KNOWN: usize = 4_096;
+
+impl Flows {
+    pub(crate) fn get(&self, trace_id: Uuid) -> Option<Option<Flow>> {
+        self.known.get(&trace_id).cloned()
+    }
+
+    pub(crate) fn learn(&mut self, trace_id: Uuid, flow: Option<Flow>) {
+        if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&trace_id) {
+            self.known.clear();
+        }
+        // What a client told stands against what the directory did not know.
+        let slot = self.known.entry(trace_id).or_default();
+        if flow.is_some() {
+            *slot = flow;
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Live subscriptions of one session: chunks from the tail, matched, opened and sent as events.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use reflow_tracing_bus::TailItem;
+use reflow_tracing_chunk::{Chunk, V1Rewrite, decode_events};
+use reflow_tracing_protocol::ExecutionStatus;
+use reflow_tracing_protocol::wire::{Code, Event, Response, SubscribeRequest};
+use serde_json::value::RawValue;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use uuid::Uuid;
+
+use crate::answer::{Answer, Refusal, text};
+use crate::ask::Dialect;
+use crate::capabilities::Shared;
+use crate::filter::EventFilter;
+use crate::flow::Flow;
+
+/// One subscription. v1 has at most one, without a name.
+pub(crate) struct Subscription {
+    view: Arc<View>,
+    stream: BoxStream<'static, TailItem>,
+}
+
+/// What a subscription makes of chunks.
+pub(crate) struct View {
+    id: Option<String>,
+    filter: EventFilter,
+    shared: Arc<Shared>,
+}
+
+/// Chunks looked at in one go: their traces' statuses are asked for together.
+const AT_ONCE: usize = 64;
+
+impl Subscription {
+    /// Opens the tail. What happens from the answer on is seen.
+    pub(crate) async fn open(
+        shared: Arc<Shared>,
+        request: SubscribeRequest,
+        dialect: Dialect,
+    ) -> Result<Self, Refusal> {
+        let Some(bus) = shared.capabilities.tail.clone() else {
+            return Err(Refusal::new(Code::Unsupported, "no_tail", "this service shows nothing live"));
+        };
+        if request.since_us.is_some() {
+            let message = "Subscribe: `since` is not supported; ask QueryTraces and GetTrace for what has been";
+            return Err(Refusal::new(Code::Unsupported, "since", message));
+        }
+        let filter = EventFilter::new(request.filters);
+        let on_bus = filter.on_bus(&shared.limits.tenant, shared.limits.flow_naming);
+        let tail = bus.tail(on_bus).await.map_err(Refusal::from)?;
+        shared.metrics.viewers.inc();
+        let id =
+            (dialect == Dialect::V2).then(|| request.subscription_id.unwrap_or_else(|| Uuid::now_v7().to_string()));
+        Ok(Self { view: Arc::new(View { id, filter, shared }), stream: tail.stream })
+    }
+
+    /// The answer to its request.
+    pub(crate) fn answer(&self) -> Answer {
+        match &self.view.id {
+            Some(id) => text(&Response::Subscribed { subscription_id: id.clone() }),
+            None => Answer::Recorded(1),
+        }
+    }
+}
+
+impl View {
+    /// What the items mean to the subscriber.
+    pub(crate) async fn frames(&self, items: Vec<TailItem>) -> Vec<Utf8Bytes> {
+        let mut chunks = Vec::new();
+        let mut frames = Vec::new();
+        for item in items {
+            match item {
+                TailItem::Chunk(chunk) => {
+                    self.shared.statuses.note(&chunk.header);
+                    if let Some(flow) = self.flow(&chunk).await {
+                        chunks.push((frames.len(), chunk, flow));
+                        frames.push(Vec::new());
+                    }
+                }
+                TailItem::Missed(missed) => frames.push(vec![self.missed(missed)]),
+            }
+        }
+        chunks.retain(|(_, chunk, flow)| self.filter.header(&chunk.header, flow.as_ref()));
+        if self.filter.by_status() {
+            let traces = chunks.iter().map(|(_, chunk, _)| chunk.header.trace_uuid()).collect();
+            self.shared.statuses.learn(&self.shared, traces).await;
+        }
+        for (place, chunk, _) in chunks {
+            frames[place] = self.events(&chunk);
+        }
+        frames.into_iter().flatten().collect()
+    }
+
+    /// The chunk's flow; the outer `None`: nobody knows it, and the filter asks for it.
+    async fn flow(&self, chunk: &Chunk) -> Option<Option<Flow>> {
+        let header = &chunk.header;
+        if let (Some(id), Some(name)) = (&header.flow_id, &header.flow_name) {
+            return Some(Some(Flow { id: id.clone(), name: name.clone() }));
+        }
+        if !self.filter.by_flow() {
+            return Some(None);
+        }
+        Flow::find(&self.shared, header.trace_uuid()).await.map(Some)
+    }
+
+    fn events(&self, chunk: &Chunk) -> Vec<Utf8Bytes> {
+        let header = &chunk.header;
+        let trace_id = header.trace_uuid();
+        if self.filter.by_status() {
+            let status = self.shared.statuses.get(trace_id).unwrap_or(ExecutionStatus::Running);
+            if !self.filter.status(&status) {
+                return Vec::new();
+            }
+        }
+        let events = match decode_events(header, &chunk.payload) {
+            Ok(events) => events,
+            Err(error) => {
+                tracing::error!(%error, chunk_id = %header.chunk_uuid(), "live chunk cannot be read");
+                return vec![self.missed(Some(u64::from(header.event_count)))];
+            }
+        };
+        let rewrite = if self.id.is_some() { V1Rewrite::None } else { V1Rewrite::of(header) };
+        let wanted = |raw: &str| {
+            !self.filter.by_event()
+                || serde_json::from_str::<Event<'_>>(raw).is_ok_and(|event| self.filter.event(&event))
+        };
+        let frames: Vec<Utf8Bytes> = events
+            .iter()
+            .filter(|(_, raw)| wanted(raw))
+            .filter_map(|(_, raw)| self.notification(trace_id, &rewrite.apply(raw).ok()?))
+            .collect();
+        self.shared.metrics.live_events.inc_by(frames.len() as u64);
+        frames
+    }
+
+    fn notification(&self, trace_id: Uuid, raw: &str) -> Option<Utf8Bytes> {
+        let id = match &self.id {
+            Some(id) => format!(",\"subscription_id\":{}", serde_json::to_string(id).ok()?),
+            None => String::new(),
+        };
+        Some(format!("{{\"EventNotification\":{{\"trace_id\":\"{trace_id}\",\"event\":{raw}{id}}}}}").into())
+    }
+
+    fn missed(&self, missed: Option<u64>) -> Utf8Bytes {
+        self.shared.metrics.live_missed.inc_by(missed.unwrap_or(1));
+        let answer = match &self.id {
+            Some(id) => text(&Response::Lagged { subscription_id: id.clone(), missed }),
+            None => {
+                let count = missed.map_or_else(|| "an unknown number of".to_owned(), |missed| missed.to_string());
+                Refusal::new(Code::InternalError, "lagged", format!("missed {count} events")).answer(
+                    Dialect::V1,
+                    None,
+                    None::<Box<RawValue>>,
+                )
+            }
+        };
+        match answer {
+            Answer::Text(frame) => frame,
+            _ => Utf8Bytes::from_static(""),
+        }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.shared.metrics.viewers.dec();
+    }
+}
+
+/// The subscriptions of a session.
+#[derive(Default)]
+pub(crate) struct Subscriptions {
+    list: Vec<Subscription>,
+    /// Whose turn it is, so that a busy one does not starve the others.
+    turn: usize,
+}
+
+impl Subscriptions {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Adds one; one of the same name (in v1: the only one) gives way.
+    pub(crate) fn add(&mut self, subscription: Subscription) {
+        self.list.retain(|other| other.view.id != subscription.view.id);
+        self.list.push(subscription);
+    }
+
+    /// Whether one more of this name may be added.
+    pub(crate) fn has_room(&self, id: Option<&str>, max: usize) -> bool {
+        self.list.iter().filter(|other| other.view.id.as_deref() != id || id.is_none()).count() < max
+    }
+
+    /// Ends one, or all.
+    pub(crate) fn remove(&mut self, id: Option<&str>) {
+        self.list.retain(|subscription| id.is_some() && subscription.view.id.as_deref() != id);
+    }
+
+    /// The next frames of some subscription. Waits for ever when there is none. Cancelling it before it is done with its waiting loses
+    /// nothing; whoever gets the items must see them through.
+    pub(crate) async fn next(&mut self) -> (Arc<View>, Vec<TailItem>) {
+        poll_fn(|cx| {
+            let mut step = 0;
+            while step < self.list.len() {
+                let index = (self.turn + step) % self.list.len();
+                let view = Arc::clone(&self.list[index].view);
+                let mut items = Vec::new();
+                let mut ended = false;
+                while items.len() < AT_ONCE
+                    && !ended
+                    && let Poll::Ready(item) = self.list[index].stream.poll_next_unpin(cx)
+                {
+                    ended = item.is_none();
+                    items.extend(item);
+                }
+                if ended {
+                    self.list.remove(index);
+                }
+                if !items.is_empty() {
+                    self.turn = index + 1;
+                    return Poll::Ready((view, items));
+                }
+                // After a removal the places have moved: everybody is asked again.
+                step = if ended { 0 } else { step + 1 };
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}

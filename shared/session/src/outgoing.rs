@@ -1,0 +1,160 @@
+//! The socket of one session: frames in, answers out, never slower than `write_timeout`.
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
+
+use crate::answer::{Answer, RECORDED};
+use crate::budget::{BudgetedIo, Taken};
+use crate::close::Ending;
+use crate::limits::SessionLimits;
+use crate::metrics::SessionMetrics;
+
+/// Published clients refuse frames over 16 MiB; pings get in between fragments.
+const FRAGMENT_BYTES: usize = 1 << 20;
+/// After so many bytes without a flush, flush.
+const ENOUGH_BYTES: usize = 64 << 10;
+
+/// Why nothing more can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendError {
+    /// The peer has gone.
+    Gone,
+    /// The peer does not take what we send.
+    Slow,
+}
+
+/// A session's socket.
+pub(crate) struct Outgoing<S> {
+    socket: WebSocketStream<BudgetedIo<S>>,
+    limits: SessionLimits,
+    metrics: SessionMetrics,
+    fed: usize,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
+    pub(crate) fn new(socket: WebSocketStream<BudgetedIo<S>>, limits: SessionLimits, metrics: SessionMetrics) -> Self {
+        Self { socket, limits, metrics, fed: 0 }
+    }
+
+    /// The next message. Cancelling it loses nothing.
+    pub(crate) async fn next(&mut self) -> Option<Result<Message, WsError>> {
+        self.socket.next().await
+    }
+
+    /// What the message just read holds of the byte budget.
+    pub(crate) fn take_held(&mut self) -> Option<Taken> {
+        self.socket.get_mut().take_held()
+    }
+
+    pub(crate) fn holds_budget(&self) -> bool {
+        self.socket.get_ref().holds()
+    }
+
+    pub(crate) fn waits_for_budget(&self) -> bool {
+        self.socket.get_ref().waits()
+    }
+
+    /// Whether more may be fed before a flush.
+    pub(crate) fn has_room(&self) -> bool {
+        self.fed < ENOUGH_BYTES
+    }
+
+    /// Sends an answer and flushes.
+    pub(crate) async fn answer(&mut self, answer: Answer) -> Result<(), SendError> {
+        self.feed(answer).await?;
+        self.flush().await
+    }
+
+    /// Sends an answer without flushing.
+    pub(crate) async fn feed(&mut self, answer: Answer) -> Result<(), SendError> {
+        match answer {
+            Answer::Text(frame) => self.message(Message::Text(frame)).await,
+            Answer::Recorded(count) => {
+                for _ in 0..count {
+                    self.message(Message::Text(Utf8Bytes::from_static(RECORDED))).await?;
+                }
+                Ok(())
+            }
+            Answer::Pieces(pieces) => self.fragments(pieces).await,
+            Answer::Many(answers) => {
+                for answer in answers {
+                    Box::pin(self.feed(answer)).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends frames of text and flushes.
+    pub(crate) async fn frames(&mut self, frames: Vec<Utf8Bytes>) -> Result<(), SendError> {
+        for frame in frames {
+            self.message(Message::Text(frame)).await?;
+        }
+        self.flush().await
+    }
+
+    pub(crate) async fn ping(&mut self) -> Result<(), SendError> {
+        self.message(Message::Ping(Bytes::new())).await?;
+        self.flush().await
+    }
+
+    pub(crate) async fn flush(&mut self) -> Result<(), SendError> {
+        self.fed = 0;
+        sent(timeout(self.limits.write_timeout, self.socket.flush()).await)
+    }
+
+    /// Says goodbye and waits a moment for the peer's.
+    pub(crate) async fn close(&mut self, ending: Ending) {
+        let goodbye = async {
+            if self.socket.close(ending.frame()).await.is_ok() {
+                while let Some(Ok(_)) = self.socket.next().await {}
+            }
+        };
+        // A peer that says nothing more cannot hold us.
+        let _ = timeout(self.limits.handshake_timeout.min(std::time::Duration::from_secs(2)), goodbye).await;
+    }
+
+    /// One text message in fragments, so that no frame is larger than a published client takes.
+    async fn fragments(&mut self, pieces: Vec<Bytes>) -> Result<(), SendError> {
+        let mut fragment = Vec::new();
+        let mut data = Data::Text;
+        let total: usize = pieces.iter().map(Bytes::len).sum();
+        if total <= FRAGMENT_BYTES {
+            let whole = pieces.concat();
+            let frame = Frame::message(whole, OpCode::Data(Data::Text), true);
+            return self.message(Message::Frame(frame)).await;
+        }
+        for piece in pieces {
+            fragment.extend_from_slice(&piece);
+            if fragment.len() >= FRAGMENT_BYTES {
+                let frame = Frame::message(std::mem::take(&mut fragment), OpCode::Data(data), false);
+                self.message(Message::Frame(frame)).await?;
+                self.flush().await?;
+                data = Data::Continue;
+            }
+        }
+        let frame = Frame::message(fragment, OpCode::Data(data), true);
+        self.message(Message::Frame(frame)).await
+    }
+
+    async fn message(&mut self, message: Message) -> Result<(), SendError> {
+        self.fed += message.len();
+        self.metrics.sent_bytes.inc_by(message.len() as u64);
+        let outcome = sent(timeout(self.limits.write_timeout, self.socket.feed(message)).await);
+        if self.has_room() { outcome } else { outcome.and(self.flush().await) }
+    }
+}
+
+fn sent(outcome: Result<Result<(), WsError>, tokio::time::error::Elapsed>) -> Result<(), SendError> {
+    match outcome {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(SendError::Gone),
+        Err(_) => Err(SendError::Slow),
+    }
+}

@@ -1,0 +1,523 @@
+//! One connection's loop: frames in, answers out, in order.
+//!
+//! Every frame takes a place in `pending`; what stands at the front is sent as soon as it is ready. Reading stops (and TCP pushes
+//! back) while the places, or the byte budget, are used up. The loop never waits for one thing only: while a frame waits for the
+//! budget, publishes go on, which is what gives bytes back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
+use reflow_tracing_protocol::wire::{Code, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::adoption::Adoption;
+use crate::answer::{Answer, Refusal, text};
+use crate::ask::Dialect;
+use crate::batch::Batch;
+use crate::budget::Taken;
+use crate::capabilities::Shared;
+use crate::clock::now_us;
+use crate::close::{Ending, close_marks};
+use crate::dispatch::{self, Action, Understood};
+use crate::flow::{Flow, Flows};
+use crate::gather::Gather;
+use crate::live::{Subscription, Subscriptions};
+use crate::outgoing::{Outgoing, SendError};
+use crate::publish::no_ingest;
+use crate::question::ask;
+use crate::store_trace::store_trace;
+
+/// Frames gathered into one publish at most; more wait for the next.
+const MAX_GATHER_FRAMES: usize = 2_000;
+/// Bytes gathered into one publish at most: chunks are about that size.
+const MAX_GATHER_BYTES: usize = 1 << 20;
+/// On drain, frames that have arrived already are still taken; so many at most.
+const MAX_DRAIN_FRAMES: usize = 10_000;
+
+type Place = BoxFuture<'static, Done>;
+type Waiting = BoxFuture<'static, Waited>;
+
+/// A frame that had to wait: for the byte budget, or to be decompressed.
+enum Waited {
+    Message(Message, Option<Taken>),
+    Refused(Refusal),
+}
+
+/// What a frame's work leaves behind.
+#[derive(Default)]
+struct Done {
+    answer: Option<Answer>,
+    learned: Vec<(Uuid, Option<Flow>)>,
+    subscription: Option<Box<Subscription>>,
+    unsubscribe: Option<Option<String>>,
+}
+
+impl Done {
+    fn answer(answer: Answer) -> Self {
+        Self { answer: Some(answer), ..Self::default() }
+    }
+}
+
+/// A session in either protocol.
+pub(crate) struct Session<S> {
+    shared: Arc<Shared>,
+    out: Outgoing<S>,
+    v2: bool,
+    /// Whether the session's first frame was one that only the older generation has.
+    older: Option<bool>,
+    adoption: Adoption,
+    flows: Flows,
+    gather: Gather,
+    /// Gathers whose publish is under way, and who to wake when one is done.
+    gathers: Arc<(AtomicUsize, Notify)>,
+    pending: FuturesOrdered<Place>,
+    waiting: Option<Waiting>,
+    subscriptions: Subscriptions,
+    last_seen: Instant,
+    holding_since: Option<Instant>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
+    pub(crate) fn new(shared: Arc<Shared>, out: Outgoing<S>, v2: bool) -> Self {
+        Self {
+            shared,
+            out,
+            v2,
+            older: None,
+            adoption: if v2 { Adoption::strict() } else { Adoption::default() },
+            flows: Flows::default(),
+            gather: Gather::default(),
+            gathers: Arc::new((AtomicUsize::new(0), Notify::new())),
+            pending: FuturesOrdered::new(),
+            waiting: None,
+            subscriptions: Subscriptions::default(),
+            last_seen: Instant::now(),
+            holding_since: None,
+        }
+    }
+
+    /// Serves until the peer goes, a limit ends the session, or `stop`.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Ending {
+        let ending = match self.serve(&stop).await {
+            Ok(ending) => ending,
+            Err(SendError::Slow) => Ending::Slow,
+            Err(SendError::Gone) => Ending::Peer,
+        };
+        self.finish(ending).await;
+        self.shared.metrics.sessions_ended.with_label_values(&[ending.label()]).inc();
+        ending
+    }
+
+    async fn serve(&mut self, stop: &CancellationToken) -> Result<Ending, SendError> {
+        if self.v2 {
+            let limits = self.shared.limits.announced();
+            self.out.answer(text(&Response::Welcome { limits })).await?;
+        }
+        let mut ticks = interval(self.shared.limits.ping_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        let gathers = Arc::clone(&self.gathers);
+        loop {
+            self.launch_gather(false);
+            let reading = self.may_read();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return self.drain().await,
+                Some(done) = self.pending.next(), if !self.pending.is_empty() => self.settle(done).await?,
+                () = gathers.1.notified(), if !self.gather.is_empty() => {}
+                waited = wait(&mut self.waiting), if self.waiting.is_some() => self.resume(waited),
+                message = self.out.next(), if reading => {
+                    if let Some(ending) = self.received(message).await? {
+                        return Ok(ending);
+                    }
+                    // What has arrived already belongs into the same gather.
+                    while self.may_read() && let Some(message) = self.out.next().now_or_never() {
+                        if let Some(ending) = self.received(message).await? {
+                            return Ok(ending);
+                        }
+                    }
+                }
+                (view, items) = self.subscriptions.next(), if !self.subscriptions.is_empty() => {
+                    let frames = view.frames(items).await;
+                    self.out.frames(frames).await?;
+                }
+                _ = ticks.tick() => {
+                    if let Some(ending) = self.tick(reading).await? {
+                        return Ok(ending);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether there is room for another frame.
+    fn may_read(&self) -> bool {
+        self.waiting.is_none()
+            && self.pending.len() < self.shared.limits.max_chunks_in_flight
+            && self.gather.len() < MAX_GATHER_FRAMES
+            && self.gather.bytes() < MAX_GATHER_BYTES
+    }
+
+    /// A message, or the end of them.
+    async fn received(&mut self, message: Option<Result<Message, WsError>>) -> Result<Option<Ending>, SendError> {
+        self.last_seen = Instant::now();
+        let message = match message {
+            Some(Ok(message)) => message,
+            None => return Ok(Some(Ending::Peer)),
+            Some(Err(error)) => return Ok(Some(self.broken(error).await?)),
+        };
+        match message {
+            Message::Text(_) | Message::Binary(_) => {
+                let bytes = message.len();
+                self.shared.metrics.received_bytes.inc_by(bytes as u64);
+                match self.out.take_held().or_else(|| self.shared.budget.try_take(bytes)) {
+                    Some(taken) => self.take(message, Some(taken)),
+                    None => {
+                        let budget = self.shared.budget.clone();
+                        self.waiting = Some(async move { Waited::Message(message, budget.take(bytes).await) }.boxed());
+                    }
+                }
+                self.holding_since = None;
+            }
+            Message::Close(_) => return Ok(Some(Ending::Peer)),
+            // The library answers pings itself; its answer goes out with the next flush.
+            Message::Ping(_) => self.out.flush().await?,
+            Message::Pong(_) | Message::Frame(_) => {}
+        }
+        Ok(None)
+    }
+
+    /// The library could not go on: says why, if there is somebody to tell.
+    async fn broken(&mut self, error: WsError) -> Result<Ending, SendError> {
+        let limits = &self.shared.limits;
+        let refusal = match error {
+            WsError::Capacity(error) => {
+                let message = format!(
+                    "frame is over the limit of {} bytes (max_frame_bytes): {error}; split it",
+                    limits.max_frame_bytes
+                );
+                Refusal::new(Code::LimitExceeded, "frame_size", message)
+            }
+            WsError::Utf8(error) => {
+                Refusal::new(Code::SerializationError, "utf8", format!("text frame is not UTF-8: {error}"))
+            }
+            WsError::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
+            | WsError::Io(_)
+            | WsError::ConnectionClosed
+            | WsError::AlreadyClosed => return Ok(Ending::Peer),
+            error => {
+                Refusal::new(Code::InvalidRequest, "websocket", format!("not WebSocket as RFC 6455 has it: {error}"))
+            }
+        };
+        self.shared.metrics.refused.with_label_values(&[refusal.reason]).inc();
+        self.launch_gather(true);
+        while let Some(done) = self.pending.next().await {
+            self.settle(done).await?;
+        }
+        let dialect = self.dialect();
+        self.out.answer(refusal.answer(dialect, None, None)).await?;
+        Ok(Ending::Frame)
+    }
+
+    /// Gives a message its place.
+    fn take(&mut self, message: Message, taken: Option<Taken>) {
+        match message {
+            Message::Text(frame) => match dispatch::text(&frame) {
+                Ok(understood) => self.act(understood, Some(frame), taken),
+                Err(refusal) => self.refuse(refusal),
+            },
+            Message::Binary(frame) if self.v2 && reflow_tracing_protocol::wire::BatchFrame::matches(&frame) => {
+                match dispatch::batch(&frame) {
+                    Ok(understood) => self.act(understood, None, taken),
+                    Err(refusal) => self.refuse(refusal),
+                }
+            }
+            Message::Binary(frame) => {
+                // Decompressing may wait for room, and what comes out takes this frame's place: nothing behind it is read before.
+                let shared = Arc::clone(&self.shared);
+                self.waiting = Some(
+                    async move {
+                        match dispatch::decompress(&shared, &frame).await {
+                            Ok(text) => Waited::Message(Message::Text(text), taken),
+                            Err(refusal) => Waited::Refused(refusal),
+                        }
+                    }
+                    .boxed(),
+                );
+            }
+            Message::Frame(_) | Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
+        }
+    }
+
+    fn resume(&mut self, waited: Waited) {
+        self.waiting = None;
+        match waited {
+            Waited::Message(message, taken) => self.take(message, taken),
+            Waited::Refused(refusal) => self.refuse(refusal),
+        }
+    }
+
+    fn act(
+        &mut self,
+        understood: Understood,
+        frame: Option<tokio_tungstenite::tungstenite::Utf8Bytes>,
+        taken: Option<Taken>,
+    ) {
+        let Understood { action, request, older } = understood;
+        self.shared.metrics.frames.with_label_values(&[request]).inc();
+        self.older.get_or_insert(older);
+        let shared = Arc::clone(&self.shared);
+        let dialect = self.dialect();
+        if shared.capabilities.ingest.is_none() {
+            let refusal = no_ingest(&shared);
+            match action {
+                Action::Event { .. } | Action::End { .. } => return self.ready(refusal.not_recorded(None)),
+                Action::Start(start) => return self.ready(refusal.answer(dialect, None, start.request_id)),
+                Action::Batch { header, .. } => {
+                    return self.ready(refusal.answer(dialect, Some(header.batch_id), None));
+                }
+                Action::Store { .. } => return self.ready(refusal.answer(Dialect::V1Older, None, None)),
+                _ => {}
+            }
+        }
+        match action {
+            Action::Event { sent_id, range } => {
+                if let Some(frame) = frame {
+                    self.gather.event(sent_id, frame, range, now_us(), taken);
+                }
+            }
+            Action::Start(start) => self.gather.start(start, now_us()),
+            Action::End { trace_id, status, request_id } => self.gather.end(trace_id, status, request_id, now_us()),
+            Action::Batch { header, payload } => self.batch(header, payload, taken),
+            Action::Store { trace, events } => self.place(async move {
+                let answer = store_trace(shared, trace, events).await;
+                drop(taken);
+                Done::answer(answer)
+            }),
+            Action::Ask { ask: question, request_id } => {
+                self.place(async move { Done::answer(ask(shared, dialect, question, request_id).await) });
+            }
+            Action::Subscribe(request) => self.subscribe(request, dialect),
+            Action::Unsubscribe(id) => {
+                let done = Done { answer: Some(Answer::Recorded(1)), unsubscribe: Some(id), ..Done::default() };
+                self.place(async move { done });
+            }
+            Action::Ping => self.ready(text(&Response::Pong)),
+            Action::Figures => {
+                let data = (shared.capabilities.figures)();
+                self.ready(text(&Response::Metrics { data }));
+            }
+        }
+    }
+
+    fn batch(
+        &mut self,
+        header: reflow_tracing_protocol::wire::BatchHeader,
+        payload: bytes::Bytes,
+        taken: Option<Taken>,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        if !self.v2 {
+            let message = "RecordBatch is protocol v2: connect with Sec-WebSocket-Protocol: reflow-tracing.v2";
+            let refusal = Refusal::new(Code::Unsupported, "batch_in_v1", message);
+            return self.ready(refusal.answer(self.dialect(), Some(header.batch_id), None));
+        }
+        let known = self.flows.get(header.trace_id);
+        let (flow, tell) = match (&header.flow_id, known) {
+            (Some(flow_id), known) => {
+                if let Err(refusal) = crate::batch::check_name("flow_id", flow_id) {
+                    return self.ready(refusal.answer(Dialect::V2, Some(header.batch_id), None));
+                }
+                let flow = Flow::new(flow_id, shared.limits.flow_naming);
+                let tell = known.flatten().as_ref() != Some(&flow);
+                self.flows.learn(header.trace_id, Some(flow.clone()));
+                (Some(Some(flow)), tell)
+            }
+            (None, known) => (known, false),
+        };
+        let batch = Batch { header, payload, flow, tell, taken };
+        self.place(async move {
+            let recorded = batch.publish(shared).await;
+            let learned = recorded.learned.into_iter().collect();
+            Done { answer: Some(recorded.answer), learned, ..Done::default() }
+        });
+    }
+
+    fn subscribe(&mut self, request: reflow_tracing_protocol::wire::SubscribeRequest, dialect: Dialect) {
+        let shared = Arc::clone(&self.shared);
+        let max = shared.limits.max_subscriptions;
+        let id = request.subscription_id.as_deref().filter(|_| self.v2);
+        if self.v2 && !self.subscriptions.has_room(id, max) {
+            let message =
+                format!("session has {max} subscriptions (max_subscriptions); end some, or open another session");
+            return self.refuse(Refusal::new(Code::LimitExceeded, "subscriptions", message));
+        }
+        self.place(async move {
+            match Subscription::open(shared, request, dialect).await {
+                Ok(subscription) => Done {
+                    answer: Some(subscription.answer()),
+                    subscription: Some(Box::new(subscription)),
+                    ..Done::default()
+                },
+                Err(refusal) => Done::answer(refusal.answer(dialect, None, None)),
+            }
+        });
+    }
+
+    /// Publishes what has been gathered, unless a gather is on its way already (then more may gather) and `now` is false.
+    fn launch_gather(&mut self, now: bool) {
+        let full = self.gather.len() >= MAX_GATHER_FRAMES || self.gather.bytes() >= MAX_GATHER_BYTES;
+        let room = self.pending.len() < self.shared.limits.max_chunks_in_flight;
+        let idle = self.gathers.0.load(Ordering::Acquire) == 0;
+        if self.gather.is_empty() || !(now || idle || (full && room)) {
+            return;
+        }
+        let dialect = self.dialect();
+        let resolved = self.gather.resolve(&mut self.adoption, &mut self.flows, &self.shared, dialect);
+        let shared = Arc::clone(&self.shared);
+        let gathers = Arc::clone(&self.gathers);
+        gathers.0.fetch_add(1, Ordering::AcqRel);
+        self.pending.push_back(
+            async move {
+                let gathered = resolved.publish(shared).await;
+                gathers.0.fetch_sub(1, Ordering::AcqRel);
+                gathers.1.notify_one();
+                Done { answer: Some(gathered.answer), learned: gathered.learned, ..Done::default() }
+            }
+            .boxed(),
+        );
+    }
+
+    /// Gives a frame's work its place behind what has been gathered.
+    fn place(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+        self.launch_gather(true);
+        self.pending.push_back(work.boxed());
+    }
+
+    fn ready(&mut self, answer: Answer) {
+        self.place(async move { Done::answer(answer) });
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.shared.metrics.frames.with_label_values(&["refused"]).inc();
+        self.shared.metrics.refused.with_label_values(&[refusal.reason]).inc();
+        let answer = refusal.answer(self.dialect(), None, None);
+        self.ready(answer);
+    }
+
+    /// Sends what is ready, in one write.
+    async fn settle(&mut self, done: Done) -> Result<(), SendError> {
+        self.apply(done).await?;
+        while self.out.has_room()
+            && let Some(Some(next)) = self.pending.next().now_or_never()
+        {
+            self.apply(next).await?;
+        }
+        self.out.flush().await
+    }
+
+    async fn apply(&mut self, done: Done) -> Result<(), SendError> {
+        for (trace_id, flow) in done.learned {
+            self.flows.learn(trace_id, flow);
+        }
+        if let Some(id) = done.unsubscribe {
+            self.subscriptions.remove(id.as_deref());
+        }
+        if let Some(subscription) = done.subscription {
+            self.subscriptions.add(*subscription);
+        }
+        match done.answer {
+            Some(answer) => self.out.feed(answer).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn tick(&mut self, reading: bool) -> Result<Option<Ending>, SendError> {
+        let limits = &self.shared.limits;
+        let now = Instant::now();
+        // A session that we keep from reading cannot be blamed for its silence.
+        if !reading || self.out.waits_for_budget() {
+            self.last_seen = now;
+        }
+        if now.duration_since(self.last_seen) > limits.idle_timeout {
+            return Ok(Some(Ending::Idle));
+        }
+        if self.out.holds_budget() {
+            let since = *self.holding_since.get_or_insert(now);
+            if now.duration_since(since) > limits.write_timeout {
+                return Ok(Some(Ending::SlowFrame));
+            }
+        }
+        self.out.ping().await?;
+        Ok(None)
+    }
+
+    /// The server stops: what has arrived is still taken, and everything taken is answered.
+    async fn drain(&mut self) -> Result<Ending, SendError> {
+        for _ in 0..MAX_DRAIN_FRAMES {
+            while !self.may_read() {
+                self.launch_gather(true);
+                if self.waiting.is_some() {
+                    let waited = wait(&mut self.waiting).await;
+                    self.resume(waited);
+                } else if let Some(done) = self.pending.next().await {
+                    self.settle(done).await?;
+                }
+            }
+            match self.out.next().now_or_never() {
+                Some(message) => {
+                    if let Some(ending) = self.received(message).await? {
+                        return Ok(ending);
+                    }
+                }
+                None => break,
+            }
+        }
+        Ok(Ending::Drain)
+    }
+
+    /// Sees every publish through, answers as far as somebody listens, and says goodbye.
+    async fn finish(&mut self, ending: Ending) {
+        let mut listening = !matches!(ending, Ending::Slow);
+        while self.waiting.is_some() {
+            let waited = wait(&mut self.waiting).await;
+            self.resume(waited);
+        }
+        self.launch_gather(true);
+        while let Some(done) = self.pending.next().await {
+            if listening && self.settle(done).await.is_err() {
+                listening = false;
+            }
+        }
+        if ending == Ending::Peer && !self.v2 && self.shared.capabilities.ingest.is_some() {
+            close_marks(&self.shared, &self.adoption, &self.flows).await;
+        }
+        if listening {
+            self.out.close(ending).await;
+        }
+    }
+
+    fn dialect(&self) -> Dialect {
+        match (self.v2, self.older) {
+            (true, _) => Dialect::V2,
+            (false, Some(true)) => Dialect::V1Older,
+            (false, _) => Dialect::V1,
+        }
+    }
+}
+
+/// Cancelling it loses nothing: the future stays where it is.
+async fn wait(waiting: &mut Option<Waiting>) -> Waited {
+    match waiting {
+        Some(waiting) => waiting.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Runs every test against real servers, from anywhere: tests/run.sh
+#
+# Installs what is missing of nats-server, postgresql and redis-server (apt-get), builds once, runs the tests of the
+# workspace and then those of the compat workspace, and prints the seconds of each stage. Each test starts its own
+# servers in a folder under one temp folder; whatever happens, also on failure or ctrl-C, nothing is left running.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+run_dir=$(mktemp -d "${TMPDIR:-/tmp}/reflow-tests.XXXXXX")
+chmod 711 "$run_dir" # As root, Postgres runs as another user and must get through to its own folder.
+export TMPDIR=$run_dir
+stage_pid=
+
+# Everything that this run has started and that still runs, as "pid command": by the mark, or, for servers that overwrite
+# their environment (Postgres), by the folder they work in. Zombies are dead, whoever forgets to reap them.
+still_running() {
+    local proc pid state
+    for proc in /proc/[0-9]*; do
+        pid=${proc#/proc/}
+        [[ $pid == $$ || $pid == "$BASHPID" ]] && continue
+        if [[ $(readlink "$proc/cwd" 2>/dev/null) == "$run_dir"* ]] ||
+            grep -qzxF "REFLOW_TEST_RUN=$run_dir" "$proc/environ" 2>/dev/null; then
+            state=$(sed 's/.*) //' "$proc/stat" 2>/dev/null | cut -c1) || continue
+            [[ $state == Z || $state == X || -z $state ]] && continue
+            echo "$pid $(tr '\0' ' ' <"$proc/cmdline" 2>/dev/null)"
+        fi
+    done
+}
+
+# Twice, because what is being killed may have been starting something.
+kill_what_is_left() {
+    local pid _
+    for _ in 1 2; do
+        while read -r pid _; do
+            kill -KILL "$pid" 2>/dev/null || true
+        done < <(still_running)
+    done
+}
+
+clean_up() {
+    local status=$?
+    trap - EXIT INT TERM HUP
+    if [[ -n $stage_pid ]]; then
+        kill -TERM "$stage_pid" 2>/dev/null || true # cargo-nextest stops its tests by itself, and they their servers
+        for _ in {1..50}; do
+            kill -0 "$stage_pid" 2>/dev/null || break
+            sleep 0.1
+        done
+        kill_what_is_left
+    fi
+    rm -rf "$run_dir"
+    exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
+
+# stage <name> <command...>: runs it and prints how long it took. In the background, because bash handles a signal only
+# when no foreground command is running.
+stage() {
+    local name=$1 started=$SECONDS status=0
+    shift
+    echo "=== $name"
+    "$@" </dev/null &
+    stage_pid=$!
+    wait "$stage_pid" || status=$?
+    stage_pid=
+    echo "=== $name: $((SECONDS - started)) s, exit status $status"
+    return "$status"
+}
+
+install_servers() {
+    local missing=() sudo=() policy=/usr/sbin/policy-rc.d
+    PATH=$PATH:/usr/sbin
+    command -v nats-server >/dev/null || missing+=(nats-server)
+    command -v redis-server >/dev/null || missing+=(redis-server)
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
+    ((${#missing[@]})) || return 0
+    [[ $(id -u) == 0 ]] || sudo=(sudo)
+    echo "installing ${missing[*]}"
+    # The packages would start a server each, which nobody asked for.
+    if [[ ! -e $policy ]]; then
+        trap '"${sudo[@]}" rm -f "$policy"' EXIT # of this stage, which is a process of its own
+        printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+        "${sudo[@]}" chmod +x "$policy"
+    fi
+    "${sudo[@]}" apt-get update -qq &&
+        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"
+}
+
+# Only as a stage, which is a process of its own: it becomes cargo, so that a signal reaches cargo.
+run_tests() {
+    export REFLOW_TEST_RUN=$run_dir # marks what is started from here on, in /proc/<pid>/environ
+    if cargo nextest --version >/dev/null 2>&1; then
+        exec cargo nextest run --config-file .config/nextest.toml "$@"
+    else
+        exec cargo test --no-fail-fast "$@"
+    fi
+}
+
+# nextest runs no documentation tests.
+run_doc_tests() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo test --doc --workspace --quiet
+    fi
+}
+
+failed=()
+stage "install servers" install_servers
+# Executables and tests in one go: the same features, so each dependency is compiled once.
+stage "build" cargo build --workspace --bins --tests
+stage "build compat" cargo build --manifest-path tests/compat/Cargo.toml --bins --tests
+export REFLOW_TRACING_BIN_DIR=$CARGO_TARGET_DIR/debug # built above: the harness need not ask cargo again
+stage "tests" run_tests --workspace || failed+=(tests)
+stage "documentation tests" run_doc_tests || failed+=("documentation tests")
+stage "compat tests" run_tests --manifest-path tests/compat/Cargo.toml || failed+=("compat tests")
+
+left=$(still_running)
+if [[ -n $left ]]; then
+    echo "still running after the tests:"
+    echo "$left"
+    kill_what_is_left
+    failed+=("clean end")
+fi
+if ((${#failed[@]})); then
+    printf 'FAILED:'
+    printf ' %s;' "${failed[@]}"
+    printf ' after %s s\n' "$SECONDS"
+    exit 1
+fi
+echo "PASSED, nothing left running, after $SECONDS s"

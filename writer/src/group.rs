@@ -1,0 +1,73 @@
+//! Chunks that are committed together, with their deliveries.
+
+use futures_util::future::join_all;
+use reflow_tracing_bus::{BusError, Delivery};
+use reflow_tracing_chunk::Chunk;
+
+/// Chunks and their deliveries, in the same order.
+#[derive(Default)]
+pub(crate) struct Group {
+    chunks: Vec<Chunk>,
+    deliveries: Vec<Delivery>,
+}
+
+impl Group {
+    /// Adds a chunk.
+    pub fn push(&mut self, chunk: Chunk, delivery: Delivery) {
+        self.chunks.push(chunk);
+        self.deliveries.push(delivery);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// What goes to the store.
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// What they weigh on the bus.
+    pub fn bytes(&self) -> usize {
+        self.deliveries.iter().map(|delivery| delivery.message.len()).sum()
+    }
+
+    /// Groups of one.
+    pub fn split(self) -> impl Iterator<Item = Self> {
+        let pairs = self.chunks.into_iter().zip(self.deliveries);
+        pairs.map(|(chunk, delivery)| Self { chunks: vec![chunk], deliveries: vec![delivery] })
+    }
+
+    /// Reports that they are still being worked on. A report that is lost costs a redelivery.
+    pub async fn progress(&self) {
+        progress(&self.deliveries).await;
+    }
+
+    /// The deliveries, to be answered.
+    pub fn into_deliveries(self) -> Vec<Delivery> {
+        self.deliveries
+    }
+}
+
+/// Reports deliveries as still being worked on.
+pub(crate) async fn progress(deliveries: &[Delivery]) {
+    for answer in join_all(deliveries.iter().map(|delivery| delivery.acker.progress())).await {
+        if let Err(error) = answer {
+            tracing::debug!(%error, "progress could not be reported");
+        }
+    }
+}
+
+/// Answers deliveries all at once; how many answers were lost.
+pub(crate) async fn answer_all<F>(deliveries: Vec<Delivery>, answer: impl Fn(Delivery) -> F) -> u64
+where
+    F: Future<Output = Result<(), BusError>>,
+{
+    let answers = join_all(deliveries.into_iter().map(answer)).await;
+    let lost: Vec<BusError> = answers.into_iter().filter_map(Result::err).collect();
+    if let Some(error) = lost.first() {
+        tracing::warn!(%error, lost = lost.len(), "answers to the bus were lost; the chunks come again");
+    }
+    lost.len() as u64
+}
