@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reflow_tracing_bus::{Bus, BusError, BusErrorKind, Consumer, Delivery};
+use reflow_tracing_bus::{Bus, BusError, BusErrorKind, Consumer, Delivery, PullLimits};
 use reflow_tracing_store::StoreWriter;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -56,8 +56,17 @@ impl Writer {
                 if stop.is_cancelled() {
                     return Ok(());
                 }
-                let Some(pulled) = self.pull(&mut *consumer, &stop).await else { return Ok(()) };
-                batch = pulled;
+                // What arrived during the commit goes at once; only an idle writer waits for more.
+                let waiting = self.settler.options.pull_limits(Duration::ZERO);
+                let waiting = PullLimits { max_wait: Duration::ZERO, ..waiting };
+                let idle = self.settler.options.pull_limits(self.settler.options.linger);
+                for limits in [waiting, idle] {
+                    let Some(pulled) = self.pull(&mut *consumer, &limits, &stop).await else { return Ok(()) };
+                    batch = pulled;
+                    if !batch.is_empty() {
+                        break;
+                    }
+                }
                 continue;
             }
             let (verdict, mut ahead) = self.settle_and_gather(batch, &mut *consumer, &stop).await;
@@ -91,10 +100,14 @@ impl Writer {
     }
 
     /// The next batch when none is being committed; none when the bus is closed, empty when nothing came.
-    async fn pull(&self, consumer: &mut dyn Consumer, stop: &CancellationToken) -> Option<Vec<Delivery>> {
-        let limits = self.settler.options.pull_limits(self.settler.options.linger);
+    async fn pull(
+        &self,
+        consumer: &mut dyn Consumer,
+        limits: &PullLimits,
+        stop: &CancellationToken,
+    ) -> Option<Vec<Delivery>> {
         let pulled = tokio::select! {
-            pulled = consumer.pull(&limits) => pulled,
+            pulled = consumer.pull(limits) => pulled,
             () = stop.cancelled() => return Some(Vec::new()),
         };
         match pulled {

@@ -39,7 +39,7 @@ pub(crate) async fn serve(
     permit: Option<OwnedSemaphorePermit>,
     stop: CancellationToken,
 ) {
-    let (sender, upgraded) = tokio::sync::oneshot::channel();
+    let (sender, mut upgraded) = tokio::sync::oneshot::channel();
     let sender = std::sync::Mutex::new(Some(sender));
     let full = permit.is_none();
     let service = service_fn(|request: Request<Incoming>| {
@@ -50,7 +50,6 @@ pub(crate) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(shared.limits.handshake_timeout)
         .max_buf_size(HEAD_BUFFER_BYTES)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::select! {
@@ -60,7 +59,7 @@ pub(crate) async fn serve(
         },
         () = stop.cancelled() => return,
     }
-    let Ok((on_upgrade, v2)) = upgraded.await else { return };
+    let Ok((on_upgrade, v2)) = upgraded.try_recv() else { return };
     if let Some(session) = upgrade(&shared, on_upgrade, v2).await {
         shared.metrics.connections_total.with_label_values(&[if v2 { "v2" } else { "v1" }]).inc();
         shared.metrics.connections.inc();
@@ -167,5 +166,6 @@ fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -30,6 +30,7 @@ pub(crate) fn response(shared: &Shared, host: Option<&str>) -> Response<Full<Byt
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

@@ -41,6 +41,8 @@ const MAX_GATHER_FRAMES: usize = 2_000;
 const MAX_GATHER_BYTES: usize = 1 << 20;
 /// On drain, frames that have arrived already are still taken; so many at most.
 const MAX_DRAIN_FRAMES: usize = 10_000;
+/// On drain, a peer that sends nothing for so long has sent all it will.
+const DRAIN_GRACE: std::time::Duration = std::time::Duration::from_millis(50);
 
 type Place = BoxFuture<'static, Done>;
 type Waiting = BoxFuture<'static, Waited>;
@@ -472,13 +474,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                     self.settle(done).await?;
                 }
             }
-            match self.out.next().now_or_never() {
-                Some(message) => {
+            // What lies in the socket may take the reactor a moment to notice.
+            match tokio::time::timeout(DRAIN_GRACE, self.out.next()).await {
+                Ok(message) => {
                     if let Some(ending) = self.received(message).await? {
                         return Ok(ending);
                     }
                 }
-                None => break,
+                Err(_) => break,
             }
         }
         Ok(Ending::Drain)

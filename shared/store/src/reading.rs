@@ -64,17 +64,14 @@ macro_rules! reading_half {
                 $crate::sql::read::trace_actors($reader, tenant, trace_id).await
             }
 
-            async fn rollups(
-                &self,
-                query: &$crate::RollupQuery,
-            ) -> Result<Vec<$crate::RollupRow>, $crate::StoreError> {
+            async fn rollups(&self, query: &$crate::RollupQuery) -> Result<Vec<$crate::RollupRow>, $crate::StoreError> {
                 let $it = self;
                 $crate::sql::read::rollups($reader, query).await
             }
 
             async fn stats(&self) -> Result<$crate::StoreStats, $crate::StoreError> {
                 let $it = self;
-                $reader.stats().await
+                ($reader).stats().await
             }
         }
     };

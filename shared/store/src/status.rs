@@ -27,9 +27,7 @@ pub fn status_of(summary: &TraceSummary, now_us: i64, trace_idle_us: i64) -> Tra
     }
     let by_failures = || match (&summary.first_error, summary.failures) {
         (_, 0) => ExecutionStatus::Completed,
-        (error, _) => {
-            ExecutionStatus::Failed { error: error.as_ref().map(|e| e.message.clone()).unwrap_or_default() }
-        }
+        (error, _) => ExecutionStatus::Failed { error: error.as_ref().map(|e| e.message.clone()).unwrap_or_default() },
     };
     if summary.closed_us.is_some_and(|closed| closed >= summary.last_received_us) {
         return told(by_failures());

@@ -3,11 +3,15 @@
 //! Why JSON and not the client library's types: an update has to send the whole configuration, and the types of this build do
 //! not know every field of newer servers; what an operator set there must survive.
 
-use async_nats::jetstream::{self, ErrorCode, context::RequestErrorKind, response::Response};
+use async_nats::RequestErrorKind;
+use async_nats::jetstream::{self, ErrorCode, response::Response};
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::link::Link;
 use crate::error::{BusError, BusErrorKind};
+
+const CONTEXT: &str = "ask jetstream";
 
 /// Why the API said no.
 pub(crate) enum ApiError {
@@ -47,30 +51,25 @@ fn is_passing(error: &jetstream::Error) -> bool {
     )
 }
 
-/// One request. The subject is without its `$JS.API.` prefix.
-pub(crate) async fn request(
-    context: &jetstream::Context,
-    link: &Link,
-    subject: String,
-    body: &Value,
-) -> Result<Value, ApiError> {
+/// One request. The subject is without its `$JS.API.` prefix; questions about what is there have no body.
+pub(crate) async fn request(link: &Link, subject: &str, body: Option<&Value>) -> Result<Value, ApiError> {
     if !link.is_up() {
         return Err(ApiError::Failed(unavailable("not connected to nats")));
     }
-    let answer: Result<Response<Value>, _> = context.request(subject, body).await;
-    match answer {
+    let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+    let answer = link.client.request(format!("$JS.API.{subject}"), body).await.map_err(|error| match error.kind() {
+        RequestErrorKind::TimedOut => BusError::new(BusErrorKind::Timeout, CONTEXT, "no answer in time"),
+        RequestErrorKind::NoResponders => unavailable("jetstream is not enabled, or not ready yet"),
+        _ => unavailable(&error.to_string()),
+    });
+    let answer = answer.map_err(ApiError::Failed)?;
+    match serde_json::from_slice(&answer.payload) {
         Ok(Response::Ok(value)) => Ok(value),
         Ok(Response::Err { error }) => Err(ApiError::Refused(error)),
-        Err(error) => Err(ApiError::Failed(match error.kind() {
-            RequestErrorKind::TimedOut => {
-                BusError::new(BusErrorKind::Timeout, "ask jetstream", "no answer in time".to_owned())
-            }
-            RequestErrorKind::NoResponders => unavailable("jetstream is not enabled, or not ready yet"),
-            _ => unavailable(&error.to_string()),
-        })),
+        Err(error) => Err(ApiError::Failed(unavailable(&format!("the answer cannot be read: {error}")))),
     }
 }
 
 fn unavailable(reason: &str) -> BusError {
-    BusError::new(BusErrorKind::Unavailable, "ask jetstream", reason)
+    BusError::new(BusErrorKind::Unavailable, CONTEXT, reason)
 }

@@ -78,7 +78,7 @@ impl NatsBus {
 
     /// Declares streams and consumer, once. Every binary does so at start and is not ready before it succeeded.
     pub async fn declare(&self) -> Result<(), BusError> {
-        declare(&self.inner.context, &self.inner.link, &self.inner.options).await
+        declare(&self.inner.link, &self.inner.options).await
     }
 
     /// Declares, trying again while the server is away or not ready. Fails only for what waiting does not mend.
@@ -121,7 +121,7 @@ impl Inner {
         if repaired.is_some_and(|at| at.elapsed() < REPAIR_PAUSE) {
             return;
         }
-        match declare(&self.context, &self.link, &self.options).await {
+        match declare(&self.link, &self.options).await {
             Ok(()) => add(&self.stats.repairs, 1),
             Err(error) => tracing::warn!(%error, "streams or consumer are missing and cannot be declared"),
         }
@@ -129,7 +129,7 @@ impl Inner {
     }
 
     pub(crate) async fn stream_state(&self, stream: &'static str, link: &Link) -> Result<StreamState, BusError> {
-        let info = request(&self.context, link, format!("STREAM.INFO.{stream}"), &Value::Null).await;
+        let info = request(link, &format!("STREAM.INFO.{stream}"), None).await;
         let info = info.map_err(|error| {
             let missing = error.is(ErrorCode::STREAM_NOT_FOUND);
             let mut error = error.into_bus("ask stream", stream);

@@ -4,7 +4,7 @@
 //! server can; where it cannot, the error names the stream, the setting, what is there and what is needed. Settings that we do
 //! not speak of (placement, compression, description …) stay as an operator made them.
 
-use async_nats::jetstream::{Context, ErrorCode};
+use async_nats::jetstream::ErrorCode;
 use serde_json::{Map, Value, json};
 
 use super::api::{ApiError, request};
@@ -21,8 +21,8 @@ const FIXED_CONSUMER_SETTINGS: [&str; 3] = ["ack_policy", "deliver_policy", "rep
 type Settings = Map<String, Value>;
 
 /// Declares everything once.
-pub(crate) async fn declare(context: &Context, link: &Link, options: &NatsOptions) -> Result<(), BusError> {
-    let server = Server { context, link };
+pub(crate) async fn declare(link: &Link, options: &NatsOptions) -> Result<(), BusError> {
+    let server = Server { link };
     server.stream(CHUNKS, chunk_stream(options)).await?;
     server.stream(DEAD, dead_stream(options)).await?;
     server.consumer(consumer(options)).await
@@ -84,20 +84,19 @@ fn into_settings(value: Value) -> Settings {
 }
 
 struct Server<'a> {
-    context: &'a Context,
     link: &'a Link,
 }
 
 impl Server<'_> {
     async fn stream(&self, name: &str, wanted: Settings) -> Result<(), BusError> {
-        let mut found = self.config(format!("STREAM.INFO.{name}"), ErrorCode::STREAM_NOT_FOUND, name).await?;
+        let mut found = self.config(&format!("STREAM.INFO.{name}"), ErrorCode::STREAM_NOT_FOUND, name).await?;
         if found.is_none() {
             let mut config = wanted.clone();
             config.entry("num_replicas").or_insert(json!(1));
-            match request(self.context, self.link, format!("STREAM.CREATE.{name}"), &Value::Object(config)).await {
+            match request(self.link, &format!("STREAM.CREATE.{name}"), Some(&Value::Object(config))).await {
                 // Somebody else was quicker, with other settings.
                 Err(error) if error.is(ErrorCode::STREAM_NAME_EXIST) => {
-                    found = self.config(format!("STREAM.INFO.{name}"), ErrorCode::STREAM_NOT_FOUND, name).await?;
+                    found = self.config(&format!("STREAM.INFO.{name}"), ErrorCode::STREAM_NOT_FOUND, name).await?;
                 }
                 created => return created.map(|_| ()).map_err(|error| explain(error, "create", name, &wanted)),
             }
@@ -110,13 +109,13 @@ impl Server<'_> {
         }
         tracing::info!(stream = name, settings = ?changed, "updating stream");
         let config = Value::Object(merged(found, &wanted));
-        let updated = request(self.context, self.link, format!("STREAM.UPDATE.{name}"), &config).await;
+        let updated = request(self.link, &format!("STREAM.UPDATE.{name}"), Some(&config)).await;
         updated.map(|_| ()).map_err(|error| explain(error, "update", name, &wanted))
     }
 
     async fn consumer(&self, wanted: Settings) -> Result<(), BusError> {
         let info = format!("CONSUMER.INFO.{CHUNKS}.{WRITERS}");
-        let found = self.config(info, ErrorCode::CONSUMER_NOT_FOUND, WRITERS).await?;
+        let found = self.config(&info, ErrorCode::CONSUMER_NOT_FOUND, WRITERS).await?;
         let config = match found {
             None => wanted.clone(),
             Some(found) => {
@@ -135,13 +134,13 @@ impl Server<'_> {
         // This form creates and updates, on every server since 2.9.
         let subject = format!("CONSUMER.DURABLE.CREATE.{CHUNKS}.{WRITERS}");
         let body = json!({"stream_name": CHUNKS, "config": config});
-        let created = request(self.context, self.link, subject, &body).await;
+        let created = request(self.link, &subject, Some(&body)).await;
         created.map(|_| ()).map_err(|error| explain(error, "create", WRITERS, &wanted))
     }
 
     /// The configuration of what is there, `None` when nothing is.
-    async fn config(&self, subject: String, missing: ErrorCode, name: &str) -> Result<Option<Settings>, BusError> {
-        match request(self.context, self.link, subject, &Value::Null).await {
+    async fn config(&self, subject: &str, missing: ErrorCode, name: &str) -> Result<Option<Settings>, BusError> {
+        match request(self.link, subject, None).await {
             Ok(mut info) => Ok(Some(into_settings(info["config"].take()))),
             Err(error) if error.is(missing) => Ok(None),
             Err(error) => Err(error.into_bus("declare", name)),

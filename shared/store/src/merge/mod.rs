@@ -15,7 +15,7 @@ mod versions;
 
 pub(crate) use actors::ActorSums;
 pub(crate) use batch::{Batch, Hour, TraceDelta, TraceKey, stored_header, unique_ids};
-pub(crate) use names::{OTHER, UNKNOWN_FLOW, actor_key, key_text};
+pub(crate) use names::{OTHER, actor_key, key_text};
 pub(crate) use rollup::{Rollup, RollupKey, minute_of, minute_start_us};
 pub(crate) use trace::{FlowMark, TraceRow};
 pub(crate) use versions::{VersionKey, VersionTimes, newest_first};

@@ -29,7 +29,8 @@ impl VersionKey {
     /// The version a chunk tells of, if it tells of one for a known flow.
     pub fn of(header: &Header) -> Option<(Self, VersionTimes)> {
         let version = header.flow_version.as_ref()?;
-        let flow_name = header.flow_name.as_deref().or(header.flow_id.as_deref()).filter(|name| *name != UNKNOWN_FLOW)?;
+        let flow_name =
+            header.flow_name.as_deref().or(header.flow_id.as_deref()).filter(|name| *name != UNKNOWN_FLOW)?;
         let key = Self {
             tenant: key_text(&header.tenant).into_owned(),
             flow_name: key_text(flow_name).into_owned(),

@@ -139,7 +139,7 @@ async fn drop_packed(steps: &mut dyn CommitSteps, chunks: &[Chunk], new: &mut Ha
     if !again.is_empty() {
         again.sort_unstable();
         again.dedup();
-        again.iter().for_each(|id| drop(new.remove(id)));
+        new.retain(|id| again.binary_search(id).is_err());
         steps.drop_seen(&again).await?;
     }
     Ok(())

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::read::{TRACE_COLUMNS, trace_row};
 use super::statement::{Columns, Reading, Sql, corrupt};
+use crate::merge::Hour;
 use crate::merge::TraceRow;
 use crate::merge::compaction::{self, CANDIDATES_PER_CALL, ChunkRef, Finish, Replacement};
-use crate::merge::Hour;
 use crate::{CompactOutcome, CompactPolicy, StoreError, StoreErrorKind};
 
 /// What a backend brings to a compaction.

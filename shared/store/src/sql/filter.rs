@@ -47,9 +47,14 @@ enum StatusBranch {
     /// What was told of the end: `state` alone.
     Told(i64),
     /// Told, or surely idle for too long: the index alone decides. With or without failures.
-    ToldOrIdle { told: i64, failed: i64 },
+    ToldOrIdle {
+        told: i64,
+        failed: i64,
+    },
     /// In the very step in which idle time runs out: the row decides.
-    BarelyIdle { failed: i64 },
+    BarelyIdle {
+        failed: i64,
+    },
     SurelyRunning,
     BarelyRunning,
 }
@@ -104,7 +109,7 @@ impl<'f> Prepared<'f> {
         let mut sql = Sql::new("SELECT CAST(");
         for (index, branch) in self.branches.iter().enumerate() {
             sql.push(if index == 0 { "(SELECT count(*)" } else { " + (SELECT count(*)" });
-            self.from_where(&mut sql, *branch);
+            self.restrict(&mut sql, *branch);
             sql.push(")");
         }
         sql.push(" AS BIGINT)");
@@ -120,7 +125,7 @@ impl<'f> Prepared<'f> {
         for (index, branch) in self.branches.iter().enumerate() {
             sql.push(if index == 0 { "" } else { " UNION ALL " });
             sql.push("SELECT * FROM (SELECT t.seq, t.start_us, t.trace_id");
-            self.from_where(&mut sql, *branch);
+            self.restrict(&mut sql, *branch);
             if let Some((start_us, trace_id)) = page.after {
                 // The first comparison alone bounds the index scan in both backends; the second is exact.
                 sql.push(" AND t.start_us <= ").int(start_us);
@@ -133,7 +138,7 @@ impl<'f> Prepared<'f> {
         sql
     }
 
-    fn from_where(&self, sql: &mut Sql, (flow, status): (FlowBranch, StatusBranch)) {
+    fn restrict(&self, sql: &mut Sql, (flow, status): (FlowBranch, StatusBranch)) {
         let filter = self.filter;
         match (self.plan, self.actor) {
             (ActorPlan::FromActor, Some(actor)) => {

@@ -24,7 +24,9 @@ pub(crate) fn check_readable(found: i64) -> Result<(), StoreError> {
     let reason = match found {
         0 => "there is no schema yet: start a writer or run its migrate command".to_owned(),
         found if found < oldest => {
-            format!("schema version {found} is older than {oldest}, the oldest this build reads: run the writer's migrate command")
+            format!(
+                "schema version {found} is older than {oldest}, the oldest this build reads: run the writer's migrate command"
+            )
         }
         found if found > newest => {
             format!("schema version {found} is newer than {newest}, the newest this build reads: use a newer build")
@@ -38,7 +40,8 @@ pub(crate) fn check_readable(found: i64) -> Result<(), StoreError> {
 pub(crate) fn pending(all: &'static [Migration], found: i64) -> Result<&'static [Migration], StoreError> {
     let newest = all.last().map_or(0, |migration| migration.version);
     if found > newest {
-        let reason = format!("schema version {found} is newer than {newest}, the newest this build writes: use a newer build");
+        let reason =
+            format!("schema version {found} is newer than {newest}, the newest this build writes: use a newer build");
         return Err(StoreError::new(StoreErrorKind::Schema, "checking the schema version", reason));
     }
     let applied = all.iter().take_while(|migration| migration.version <= found).count();

@@ -68,9 +68,8 @@ async fn summaries<B: Reading>(
     let traces: Vec<(i64, TraceRow)> =
         rows.iter().map(trace_row).collect::<Row<_>>().map_err(|error| backend.error(context, error))?;
     let mut clients = clients_of(backend, traces.iter().map(|(seq, _)| *seq)).await?;
-    let summary = |(seq, row): (i64, TraceRow)| {
-        row.summary(clients.remove(&seq).unwrap_or_default(), now_us, trace_idle_us)
-    };
+    let summary =
+        |(seq, row): (i64, TraceRow)| row.summary(clients.remove(&seq).unwrap_or_default(), now_us, trace_idle_us);
     Ok(traces.into_iter().map(summary).collect())
 }
 
@@ -118,7 +117,8 @@ pub(crate) async fn find_trace<B: Reading>(
         return Ok(Some(found));
     }
     // No trace's own id: perhaps one that a v1 program sent.
-    let mut sql = Sql::new("SELECT a.trace, a.ids FROM trace_aliases a JOIN traces t ON t.seq = a.trace WHERE t.tenant = ");
+    let mut sql =
+        Sql::new("SELECT a.trace, a.ids FROM trace_aliases a JOIN traces t ON t.seq = a.trace WHERE t.tenant = ");
     sql.text(&key_text(tenant)).push(" AND ");
     backend.position("a.ids", id, &mut sql);
     sql.push(" > 0");
@@ -210,11 +210,7 @@ async fn actor_plan<B: Reading>(backend: &B, filter: &TraceFilter) -> Result<Act
 }
 
 /// The number that a statement of one row and column gives.
-pub(crate) fn first_count<B: Reading>(
-    backend: &B,
-    context: &'static str,
-    rows: &[B::Row],
-) -> Result<u64, StoreError> {
+pub(crate) fn first_count<B: Reading>(backend: &B, context: &'static str, rows: &[B::Row]) -> Result<u64, StoreError> {
     let row = rows.first().ok_or(sqlx::Error::RowNotFound);
     row.and_then(|row| row.count(0)).map_err(|error| backend.error(context, error))
 }
@@ -231,7 +227,9 @@ pub(crate) async fn flow_versions<B: Reading>(
         "SELECT tenant, flow_name, major, minor, patch, CAST(told_hash AS BIGINT), git_hash, timestamp_us, first_us, last_us \
          FROM flow_versions WHERE tenant = ",
     );
-    sql.text(&tenant).push(" AND flow_name = coalesce((SELECT flow_name FROM flow_versions WHERE tenant = ").text(&tenant);
+    sql.text(&tenant)
+        .push(" AND flow_name = coalesce((SELECT flow_name FROM flow_versions WHERE tenant = ")
+        .text(&tenant);
     sql.push(" AND flow_name = ").text(&flow).push(" LIMIT 1), (SELECT t.flow_name FROM traces t WHERE t.tenant = ");
     sql.text(&tenant).push(" AND t.flow_id <> t.flow_name AND t.flow_id = ").text(&flow);
     sql.push(" ORDER BY t.start_us DESC, t.trace_id DESC LIMIT 1))");

@@ -17,18 +17,15 @@ use crate::{ClientRow, CommitOutcome, StoreError};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-static TAKE_SEEN: Multi = Multi::new(
-    "INSERT INTO seen (chunk_id, day) VALUES ",
-    2,
-    " ON CONFLICT (chunk_id) DO NOTHING RETURNING chunk_id",
-);
-pub(super) static DROP_SEEN: Multi =
-    Multi::new("WITH k (id) AS (VALUES ", 1, ") DELETE FROM seen WHERE chunk_id IN (SELECT id FROM k) RETURNING chunk_id, day");
-static PACKED_IDS: Multi = Multi::new(
+static TAKE_SEEN: Multi =
+    Multi::new("INSERT INTO seen (chunk_id, day) VALUES ", 2, " ON CONFLICT (chunk_id) DO NOTHING RETURNING chunk_id");
+pub(super) static DROP_SEEN: Multi = Multi::new(
     "WITH k (id) AS (VALUES ",
     1,
-    ") SELECT p.ids FROM k CROSS JOIN seen_packed p ON p.trace_id = k.id",
+    ") DELETE FROM seen WHERE chunk_id IN (SELECT id FROM k) RETURNING chunk_id, day",
 );
+static PACKED_IDS: Multi =
+    Multi::new("WITH k (id) AS (VALUES ", 1, ") SELECT p.ids FROM k CROSS JOIN seen_packed p ON p.trace_id = k.id");
 static INSERT_CHUNKS: Multi = Multi::new(
     "INSERT INTO chunks (trace, chunk_id, day, hour, first_us, events, raw_bytes, header, payload) VALUES ",
     9,
@@ -118,17 +115,17 @@ struct Steps<'t> {
 #[async_trait]
 impl CommitSteps for Steps<'_> {
     async fn take_seen(&mut self, ids: &[Uuid], at: Hour) -> Result<HashSet<Uuid>> {
-        let rows = TAKE_SEEN.fetch(self.connection, ids, |id, row| drop(row.add(*id).add(at.day))).await?;
+        let rows = TAKE_SEEN.fetch(self.connection, ids, |id, row| row.add(*id).add(at.day)).await?;
         rows.iter().map(|row| row.id(0)).collect()
     }
 
     async fn packed_ids(&mut self, traces: &[Uuid]) -> Result<Vec<Vec<u8>>> {
-        let rows = PACKED_IDS.fetch(self.connection, traces, |id, row| drop(row.add(*id))).await?;
+        let rows = PACKED_IDS.fetch(self.connection, traces, |id, row| row.add(*id)).await?;
         rows.iter().map(|row| Ok(row.bytes(0)?.to_vec())).collect()
     }
 
     async fn drop_seen(&mut self, ids: &[Uuid]) -> Result<()> {
-        DROP_SEEN.fetch(self.connection, ids, |id, row| drop(row.add(*id))).await?;
+        DROP_SEEN.fetch(self.connection, ids, |id, row| row.add(*id)).await?;
         Ok(())
     }
 
@@ -146,7 +143,7 @@ impl CommitSteps for Steps<'_> {
                 row.count(trace.event_count).count(trace.stored_events);
                 row.add(i64::from(trace.event_types)).count(trace.failures);
                 row.add(trace.first_error.as_deref()).add(trace.ended.as_deref()).add(trace.closed_us);
-                row.add(trace.exact).count(trace.loose_chunks);
+                row.add(trace.exact).count(trace.loose_chunks)
             })
             .await?;
         let read = |row: &_| {
@@ -165,7 +162,7 @@ impl CommitSteps for Steps<'_> {
                 let header = &chunk.header;
                 row.add(*trace).add(header.chunk_uuid()).add(at.day).add(at.hour);
                 row.add(header.first_event_us).add(i64::from(header.event_count)).add(i64::from(header.raw_size));
-                row.add(stored_header(header).to_bytes()).add(&chunk.payload[..]);
+                row.add(stored_header(header).to_bytes()).add(&chunk.payload[..])
             })
             .await?;
         Ok(())
@@ -180,21 +177,21 @@ impl CommitSteps for Steps<'_> {
     }
 
     async fn insert_actors(&mut self, rows: &[(i64, i64)]) -> Result<u64> {
-        INSERT_ACTORS.execute(self.connection, rows, |(trace, actor), row| drop(row.add(*trace).add(*actor))).await
+        INSERT_ACTORS.execute(self.connection, rows, |(trace, actor), row| row.add(*trace).add(*actor)).await
     }
 
     async fn merge_clients(&mut self, rows: &[(i64, &ClientRow)]) -> Result<()> {
         MERGE_CLIENTS
             .execute(self.connection, rows, |(trace, client), row| {
                 row.add(*trace).add(client.client_id.as_str()).count(client.recorded).count(client.stored);
-                row.count(client.dropped).count(client.rejected);
+                row.count(client.dropped).count(client.rejected)
             })
             .await?;
         Ok(())
     }
 
     async fn insert_aliases(&mut self, rows: &[(i64, &[u8])]) -> Result<()> {
-        INSERT_ALIASES.execute(self.connection, rows, |(trace, ids), row| drop(row.add(*trace).add(*ids))).await?;
+        INSERT_ALIASES.execute(self.connection, rows, |(trace, ids), row| row.add(*trace).add(*ids)).await?;
         Ok(())
     }
 
@@ -204,7 +201,7 @@ impl CommitSteps for Steps<'_> {
                 row.add(key.tenant.as_str()).add(key.flow_name.as_str());
                 row.add(i64::from(key.major)).add(i64::from(key.minor)).add(i64::from(key.patch));
                 row.add(key.git_hash.is_some()).add(key.git_hash.as_deref().unwrap_or_default());
-                row.add(times.timestamp_us).add(times.first_us).add(times.last_us);
+                row.add(times.timestamp_us).add(times.first_us).add(times.last_us)
             })
             .await?;
         Ok(())
@@ -217,7 +214,7 @@ impl CommitSteps for Steps<'_> {
     async fn read_rollups(&mut self, keys: &[&RollupKey]) -> Result<Vec<StoredRollup>> {
         let rows = READ_ROLLUPS
             .fetch(self.connection, keys, |key, row| {
-                row.add(key.tenant.as_str()).add(key.minute).add(key.flow_name.as_str());
+                row.add(key.tenant.as_str()).add(key.minute).add(key.flow_name.as_str())
             })
             .await?;
         let read = |row: &sqlx::sqlite::SqliteRow| {
@@ -256,15 +253,12 @@ impl CommitSteps for Steps<'_> {
     }
 }
 
-async fn write_rollups(
-    connection: &mut SqliteConnection,
-    rows: &[(&RollupKey, &Rollup, Option<i64>)],
-) -> Result<()> {
+async fn write_rollups(connection: &mut SqliteConnection, rows: &[(&RollupKey, &Rollup, Option<i64>)]) -> Result<()> {
     WRITE_ROLLUPS
         .execute(connection, rows, |(key, rollup, id), row| {
             row.add(*id).add(key.tenant.as_str()).add(key.minute).add(key.flow_name.as_str());
             row.count(rollup.events).count(rollup.failures).count(rollup.bytes);
-            row.add(rollup.actors_bytes()).add(rollup.edges_bytes());
+            row.add(rollup.actors_bytes()).add(rollup.edges_bytes())
         })
         .await?;
     Ok(())

@@ -70,7 +70,7 @@ async fn swap(
     replacement: &Replacement,
 ) -> Result<bool, sqlx::Error> {
     let deleted = DELETE_CHUNKS
-        .execute(connection, window, |chunk, row| drop(row.add(seq).add(chunk.first_us).add(chunk.chunk_id)))
+        .execute(connection, window, |chunk, row| row.add(seq).add(chunk.first_us).add(chunk.chunk_id))
         .await?;
     if deleted != window.len() as u64 {
         return Ok(false);
@@ -109,12 +109,12 @@ async fn swap(
 
     // Ids of chunks that were merged before are packed already: only those found in `seen` move.
     let ids: Vec<Uuid> = window.iter().map(|chunk| chunk.chunk_id).collect();
-    let rows = DROP_SEEN.fetch(connection, &ids, |id, row| drop(row.add(*id))).await?;
+    let rows = DROP_SEEN.fetch(connection, &ids, |id, row| row.add(*id)).await?;
     let moved = rows.iter().map(|row| Ok((row.id(0)?, row.int(1)?))).collect::<Result<Vec<_>, sqlx::Error>>()?;
     let day = moved.iter().map(|(_, day)| *day).max().unwrap_or(replacement.at.day);
     let packs = pack(moved.into_iter().map(|(id, _)| id).collect());
     INSERT_PACKED
-        .execute(connection, &packs, |ids, row| drop(row.add(trace_id).add(&ids[..16]).add(day).add(&ids[..])))
+        .execute(connection, &packs, |ids, row| row.add(trace_id).add(&ids[..16]).add(day).add(&ids[..]))
         .await?;
     Ok(true)
 }

@@ -22,7 +22,10 @@ impl WriterLock {
     pub fn take(path: &Path) -> Result<Self, StoreError> {
         let failed = |error: std::io::Error| {
             let reason = format!("{}: {error}", path.display());
-            StoreError { source: Some(Box::new(error)), ..StoreError::new(StoreErrorKind::Unavailable, CONTEXT, reason) }
+            StoreError {
+                source: Some(Box::new(error)),
+                ..StoreError::new(StoreErrorKind::Unavailable, CONTEXT, reason)
+            }
         };
         let mut file =
             File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;

@@ -36,7 +36,7 @@ impl Multi {
         &self,
         connection: &mut SqliteConnection,
         rows: &[R],
-        bind: impl Fn(&R, &mut Row) + Send + Sync,
+        bind: impl for<'a, 'r> Fn(&'a R, &'r mut Row) -> &'r mut Row + Send + Sync,
     ) -> Result<Vec<SqliteRow>, sqlx::Error> {
         let mut returned = Vec::new();
         for (power, group) in groups(rows) {
@@ -52,7 +52,7 @@ impl Multi {
         &self,
         connection: &mut SqliteConnection,
         rows: &[R],
-        bind: impl Fn(&R, &mut Row) + Send + Sync,
+        bind: impl for<'a, 'r> Fn(&'a R, &'r mut Row) -> &'r mut Row + Send + Sync,
     ) -> Result<u64, sqlx::Error> {
         let mut touched = 0;
         for (power, group) in groups(rows) {
@@ -63,7 +63,11 @@ impl Multi {
         Ok(touched)
     }
 
-    fn arguments<R>(&self, group: &[R], bind: impl Fn(&R, &mut Row)) -> Result<SqliteArguments, sqlx::Error> {
+    fn arguments<R>(
+        &self,
+        group: &[R],
+        bind: impl for<'a, 'r> Fn(&'a R, &'r mut Row) -> &'r mut Row,
+    ) -> Result<SqliteArguments, sqlx::Error> {
         let mut row = Row { arguments: SqliteArguments::default(), failed: None };
         row.arguments.reserve(group.len() * self.columns, 0);
         for item in group {
@@ -115,10 +119,12 @@ mod tests {
     fn groups_cover_all_rows_in_order() {
         for len in [0, 1, 2, 3, 50, 127, 128, 129, 1000] {
             let rows: Vec<usize> = (0..len).collect();
-            let joined: Vec<usize> = groups(&rows).flat_map(|(power, group)| {
-                assert_eq!(group.len(), 1 << power);
-                group.to_vec()
-            }).collect();
+            let joined: Vec<usize> = groups(&rows)
+                .flat_map(|(power, group)| {
+                    assert_eq!(group.len(), 1 << power);
+                    group.to_vec()
+                })
+                .collect();
             assert_eq!(joined, rows);
         }
     }

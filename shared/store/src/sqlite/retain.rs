@@ -115,7 +115,10 @@ impl Writer {
     async fn remove_rollups(&self, first_day: i64) -> Result<(), sqlx::Error> {
         let first_us = first_day.saturating_mul(DAY_US);
         let mut transaction = self.begin().await?;
-        sqlx::query("DELETE FROM rollups WHERE minute < ?").bind(minute_of(first_us)).execute(&mut *transaction).await?;
+        sqlx::query("DELETE FROM rollups WHERE minute < ?")
+            .bind(minute_of(first_us))
+            .execute(&mut *transaction)
+            .await?;
         sqlx::query("DELETE FROM flow_versions WHERE last_us < ?").bind(first_us).execute(&mut *transaction).await?;
         transaction.commit().await
     }
@@ -126,12 +129,11 @@ impl Writer {
             return Ok(0);
         }
         let mut transaction = self.begin().await?;
-        let packed = sqlx::query_scalar::<_, i64>(
-            "DELETE FROM seen_packed WHERE day < ? RETURNING octet_length(ids) / 16",
-        )
-        .bind(first_day)
-        .fetch_all(&mut *transaction)
-        .await?;
+        let packed =
+            sqlx::query_scalar::<_, i64>("DELETE FROM seen_packed WHERE day < ? RETURNING octet_length(ids) / 16")
+                .bind(first_day)
+                .fetch_all(&mut *transaction)
+                .await?;
         transaction.commit().await?;
         let mut removed: u64 = packed.iter().map(|ids| u64::try_from(*ids).unwrap_or(0)).sum();
         let mut after: Vec<u8> = Vec::new();
@@ -165,9 +167,9 @@ impl Writer {
 
 async fn remove_traces(connection: &mut SqliteConnection, seqs: &[i64]) -> Result<(), sqlx::Error> {
     for table in [&DELETE_TRACES, &DELETE_ACTORS, &DELETE_CLIENTS, &DELETE_ALIASES] {
-        table.execute(connection, seqs, |seq, row| drop(row.add(*seq))).await?;
+        table.execute(connection, seqs, |seq, row| row.add(*seq)).await?;
     }
-    let marks = DELETE_MARKS.fetch(connection, seqs, |seq, row| drop(row.add(*seq))).await?;
+    let marks = DELETE_MARKS.fetch(connection, seqs, |seq, row| row.add(*seq)).await?;
     for row in marks {
         let at = Hour { day: row.int(0)?, hour: row.int(1)? };
         add_to_hour(connection, at, -1, 0, -row.int(2)?).await?;

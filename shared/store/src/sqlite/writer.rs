@@ -43,8 +43,7 @@ impl Writer {
         }
         let lock = WriterLock::take(&options.lock_path())?;
         let connect = options.for_writer();
-        let mut connection =
-            connect.connect().await.map_err(|error| store_error("opening the database", error))?;
+        let mut connection = connect.connect().await.map_err(|error| store_error("opening the database", error))?;
         let applied = schema::migrate(&mut connection).await?;
         let writer = Self {
             connection: Mutex::new(Some(connection)),

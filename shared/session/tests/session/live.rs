@@ -1,0 +1,81 @@
+//! Live subscriptions and their filters.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{Client, Fixture, event, record, recorded, start};
+
+async fn subscribe(client: &mut Client, filters: Value) {
+    let mut all = json!({"flow_ids": null, "actor_ids": null, "event_types": null, "status_filter": null});
+    all.as_object_mut().unwrap().extend(filters.as_object().unwrap().clone());
+    assert_eq!(client.ask(&json!({"Subscribe": {"filters": all}})).await, recorded());
+}
+
+fn flow_event(to_actor: &str, to_port: &str) -> Value {
+    let event = reflow_tracing_protocol::TraceEvent::data_flow(
+        "a".into(),
+        "out".into(),
+        to_actor.into(),
+        to_port.into(),
+        "T".into(),
+        1,
+    );
+    serde_json::to_value(event).unwrap()
+}
+
+async fn seen_actor(client: &mut Client) -> String {
+    let answer = client.receive().await;
+    answer["EventNotification"]["event"]["actor_id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+#[tokio::test]
+async fn filters_let_through_what_they_name() {
+    let fixture = Fixture::new().await;
+    let mut by_actor = fixture.v1().await;
+    subscribe(&mut by_actor, json!({"actor_ids": ["wanted", "also"]})).await;
+    let mut by_type = fixture.v1().await;
+    let any = json!({"event_types": [{"DataFlow": {"to_actor": "*", "to_port": "in"}}]});
+    subscribe(&mut by_type, any).await;
+    let mut by_flow = fixture.v1().await;
+    subscribe(&mut by_flow, json!({"flow_ids": ["mine"]})).await;
+    let mut by_status = fixture.v1().await;
+    subscribe(&mut by_status, json!({"status_filter": ["Completed"]})).await;
+
+    let mut program = fixture.v1().await;
+    let trace = Uuid::new_v4();
+    program.ask(&record(trace, &event("wanted").1)).await;
+    program.ask(&record(trace, &event("other").1)).await;
+    program.ask(&record(trace, &flow_event("b", "other"))).await;
+    program.ask(&record(trace, &flow_event("b", "in"))).await;
+    program.ask(&start("mine_1234567890")).await;
+    program.ask(&record(trace, &event("also").1)).await;
+
+    assert_eq!([seen_actor(&mut by_actor).await, seen_actor(&mut by_actor).await], ["wanted", "also"]);
+    let flow = by_type.receive().await;
+    let found = &flow["EventNotification"]["event"]["event_type"]["DataFlow"]["to_port"];
+    assert_eq!(found, "in");
+    assert_eq!(seen_actor(&mut by_flow).await, "also", "only what came after the flow was known");
+    by_status.is_well().await;
+}
+
+#[tokio::test]
+async fn several_v2_subscriptions_are_told_apart_and_end() {
+    let fixture = Fixture::new().await;
+    let mut viewer = fixture.v2().await;
+    for (id, actor) in [("one", "a"), ("two", "b")] {
+        let filters = json!({"flow_ids": null, "actor_ids": [actor], "event_types": null, "status_filter": null});
+        let frame = json!({"Subscribe": {"filters": filters, "subscription_id": id}});
+        assert_eq!(viewer.ask(&frame).await, json!({"Subscribed": {"subscription_id": id}}));
+    }
+    let mut program = fixture.v1().await;
+    let trace = Uuid::new_v4();
+    program.ask(&record(trace, &event("b").1)).await;
+    let seen = viewer.receive().await;
+    assert_eq!(seen["EventNotification"]["subscription_id"], "two");
+    assert_eq!(viewer.ask(&json!({"Unsubscribe": {"subscription_id": "two"}})).await, recorded());
+    program.ask(&record(trace, &event("b").1)).await;
+    program.ask(&record(trace, &event("a").1)).await;
+    assert_eq!(viewer.receive().await["EventNotification"]["subscription_id"], "one");
+    assert_eq!(viewer.ask(&json!("Unsubscribe")).await, recorded());
+    viewer.is_well().await;
+}
