@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The collector: takes events from programs, puts them on the bus, and passes on what the other services know.
+//!
+//! It holds no state that another collector needs, and links no store. [`start`] is the whole service. Left out on purpose:
+//! storing, which is the writer's, and answering questions, which it asks a query service.
+
+mod metrics;
+mod run;
+pub mod settings;
+
+pub use metrics::{Sampler, collector_metrics, figures};
+pub use run::{serve, start};

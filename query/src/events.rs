@@ -127,7 +127,7 @@ impl Load<'_> {
         let mut gather = Gather { v1: self.v1, seen: HashSet::new(), found: TraceEvents::default(), read: 0 };
         let mut after = None;
         for pages in 1.. {
-            let page = self.reader.trace_chunks(summary.trace_id, after, PAGE_BYTES).await?;
+            let page = self.reader.trace_chunks(&summary.tenant, summary.trace_id, after, PAGE_BYTES).await?;
             gather = self.open(gather, page.chunks, room).await?;
             if gather.found.bytes() > self.max_bytes {
                 let per_event = gather.found.bytes() as u64 / gather.found.len().max(1) as u64;

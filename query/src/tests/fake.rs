@@ -97,7 +97,13 @@ impl StoreReader for FakeReader {
         Ok(state.traces.iter().find(|trace| trace.trace_id == id && trace.tenant == tenant).cloned())
     }
 
-    async fn trace_chunks(&self, id: Uuid, after: Option<ChunkCursor>, _: usize) -> Result<ChunkPage, StoreError> {
+    async fn trace_chunks(
+        &self,
+        _: &str,
+        id: Uuid,
+        after: Option<ChunkCursor>,
+        _: usize,
+    ) -> Result<ChunkPage, StoreError> {
         self.check()?;
         let mut state = self.state.lock().unwrap();
         let page = state.pages;
@@ -149,7 +155,7 @@ impl StoreReader for FakeReader {
         Ok(known.map(|trace| (trace.trace_id, trace.status.clone())).collect())
     }
 
-    async fn trace_actors(&self, _: Uuid) -> Result<Vec<ActorRow>, StoreError> {
+    async fn trace_actors(&self, _: &str, _: Uuid) -> Result<Vec<ActorRow>, StoreError> {
         Ok(Vec::new())
     }
 

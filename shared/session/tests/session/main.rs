@@ -1,5 +1,7 @@
 //! Sessions over real sockets: a server on a local bus whose writer acknowledges when the test says so.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod live;
 mod support;
 mod v1;

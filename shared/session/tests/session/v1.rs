@@ -174,7 +174,7 @@ async fn a_drain_answers_what_has_arrived() {
     fixture.gate.send(true).unwrap();
     let mut acked = 0;
     while let Some(Message::Text(text)) = client.message().await {
-        assert_eq!(text.as_str(), recorded().to_string());
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), recorded());
         acked += 1;
     }
     let stored: usize = fixture.traces().await.iter().map(|(_, events)| events.len()).sum();

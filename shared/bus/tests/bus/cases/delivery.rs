@@ -10,7 +10,7 @@ use reflow_tracing_chunk::Chunk;
 use tokio::task::JoinHandle;
 
 use super::Make;
-use crate::Wanted;
+use crate::suite::Wanted;
 use crate::support::chunks::{chunk, chunk_of, id_of, limits};
 use crate::support::{eventually, soon};
 

@@ -9,7 +9,7 @@ use reflow_tracing_bus::{BusErrorKind, Tail, TailFilter, TailItem, TailLimits};
 use uuid::Uuid;
 
 use super::{Make, publish};
-use crate::Wanted;
+use crate::suite::Wanted;
 use crate::support::chunks::{TENANT, chunk, chunk_of, limits, spawn_writer};
 use crate::support::{eventually, soon};
 

@@ -10,7 +10,7 @@ pub use letters::*;
 pub use pressure::*;
 pub use tails::*;
 
-use crate::{Tried, Wanted};
+use crate::suite::{Tried, Wanted};
 
 /// Makes the bus that a case asks for.
 pub trait Make: AsyncFn(Wanted) -> Tried {}

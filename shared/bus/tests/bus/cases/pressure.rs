@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use reflow_tracing_bus::{Bus, BusErrorKind, PullLimits, TailFilter};
+use reflow_tracing_bus::{BusErrorKind, PullLimits, TailFilter};
 
 use super::{Make, publish};
-use crate::Wanted;
+use crate::suite::Wanted;
 use crate::support::chunks::{TENANT, chunk, chunk_of, limits, spawn_writer};
 use crate::support::{eventually, soon};
 

@@ -1,8 +1,4 @@
 //! What every bus does, stamped out for both.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
-
-mod cases;
-mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +6,7 @@ use std::time::Duration;
 use reflow_tracing_bus::{Bus, LocalBus, LocalOptions, NatsBus, NatsOptions, TailLimits};
 use tempfile::TempDir;
 
-use support::NatsServer;
+use crate::support::NatsServer;
 
 /// What a case needs a bus to be.
 #[derive(Clone, Copy)]
@@ -39,7 +35,7 @@ enum Keep {
     Nats(#[allow(dead_code, reason = "stopped on drop")] NatsServer),
 }
 
-async fn local(wanted: Wanted) -> Tried {
+pub async fn local(wanted: Wanted) -> Tried {
     let folder = tempfile::tempdir().unwrap();
     let options = LocalOptions {
         max_bytes: wanted.max_bytes,
@@ -51,7 +47,7 @@ async fn local(wanted: Wanted) -> Tried {
     Tried { bus: Arc::new(LocalBus::try_new(options).await.unwrap()), _keep: Keep::Local(folder) }
 }
 
-async fn nats(wanted: Wanted) -> Tried {
+pub async fn nats(wanted: Wanted) -> Tried {
     let server = NatsServer::start();
     let options = NatsOptions {
         stream_max_bytes: wanted.max_bytes as u64,
@@ -67,8 +63,8 @@ async fn nats(wanted: Wanted) -> Tried {
 
 macro_rules! stamp {
     ($($case:ident),* $(,)?) => {
-        stamp!(@bus local_bus, crate::local, $($case),*);
-        stamp!(@bus nats_bus, crate::nats, $($case),*);
+        stamp!(@bus local_bus, crate::suite::local, $($case),*);
+        stamp!(@bus nats_bus, crate::suite::nats, $($case),*);
     };
     (@bus $name:ident, $make:path, $($case:ident),*) => {
         mod $name {

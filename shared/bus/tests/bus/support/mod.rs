@@ -1,12 +1,12 @@
 //! Real servers on free ports in temporary folders, and chunks to send. Servers die with their handle, and with the test
 //! process even when that is killed.
-#![allow(dead_code, reason = "every test file uses a part of this")]
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 pub mod chunks;
 mod process;
+mod proxy;
 mod servers;
 
+pub use proxy::Proxy;
 pub use servers::{NatsServer, RedisServer};
 
 use std::future::Future;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `check` gives something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
+pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = check().await {

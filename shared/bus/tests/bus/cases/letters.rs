@@ -4,7 +4,7 @@ use bytes::Bytes;
 use reflow_tracing_bus::BusErrorKind;
 
 use super::{Make, publish};
-use crate::Wanted;
+use crate::suite::Wanted;
 use crate::support::chunks::{chunk_of, limits};
 use crate::support::{eventually, soon};
 

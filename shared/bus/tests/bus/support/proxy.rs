@@ -1,0 +1,78 @@
+//! A connection between one client and its server that can be cut or stalled, while others stay as they are.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Open,
+    /// Connections are closed, new ones too.
+    Cut,
+    /// Connections stay, nothing goes through.
+    Stalled,
+}
+
+pub struct Proxy {
+    port: u16,
+    state: Arc<watch::Sender<State>>,
+}
+
+impl Proxy {
+    /// In front of `nats://127.0.0.1:port`.
+    pub async fn start(url: &str) -> Self {
+        let server = url.trim_start_matches("nats://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(watch::Sender::new(State::Open));
+        let states = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if *states.borrow() == State::Cut {
+                    continue;
+                }
+                let Ok(server) = TcpStream::connect(&server).await else { continue };
+                let (client_reader, client_writer) = client.into_split();
+                let (server_reader, server_writer) = server.into_split();
+                tokio::spawn(forward(client_reader, server_writer, states.subscribe()));
+                tokio::spawn(forward(server_reader, client_writer, states.subscribe()));
+            }
+        });
+        Self { port, state }
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub fn cut(&self) {
+        self.state.send_replace(State::Cut);
+    }
+
+    pub fn stall(&self) {
+        self.state.send_replace(State::Stalled);
+    }
+
+    pub fn mend(&self) {
+        self.state.send_replace(State::Open);
+    }
+}
+
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<State>) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        if state.wait_for(|state| *state != State::Stalled).await.map_or(true, |state| *state == State::Cut) {
+            return;
+        }
+        tokio::select! {
+            read = from.read(&mut buffer) => match read {
+                Ok(read @ 1..) if to.write_all(&buffer[..read]).await.is_ok() => {}
+                _ => return,
+            },
+            changed = state.changed() => if changed.is_err() { return },
+        }
+    }
+}
