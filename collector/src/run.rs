@@ -60,7 +60,7 @@ pub fn serve(
     listener: TcpListener,
     capabilities: Capabilities,
 ) -> anyhow::Result<()> {
-    let metrics = SessionMetrics::register(service.metrics.registry())?;
+    let metrics = SessionMetrics::register(&service.metrics)?;
     let limits = settings::sessions(&service.config, service.admin_address);
     let server = Server::new(capabilities, limits, metrics);
     let stop = stage.stop();

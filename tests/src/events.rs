@@ -4,6 +4,7 @@
 //! come from the caller or are random; tests that count look at ids, never at lengths.
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use rand::{RngExt, distr::Alphanumeric};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -45,6 +46,15 @@ pub fn message_sent(actor: &str, port: &str) -> Value {
 pub fn data_flow(actor: &str, port: &str, to_actor: &str, to_port: &str) -> Value {
     let kind = json!({"DataFlow": {"to_actor": to_actor, "to_port": to_port}});
     build(kind, actor, json!(port), message(), Value::Null)
+}
+
+/// An event of about so many bytes that hardly compress: a text of random letters among its attributes.
+#[must_use]
+pub fn large(bytes: usize) -> Value {
+    let mut event = actor_completed("large");
+    let letters = rand::rng().sample_iter(Alphanumeric).take(bytes).map(char::from);
+    event["data"]["custom_attributes"] = json!({"blob": letters.collect::<String>()});
+    event
 }
 
 /// The same event at another time.

@@ -172,6 +172,30 @@ impl Batch {
             "events": self.events,
         }})
     }
+
+    /// The same batch as a binary frame, its events compressed with zstd: magic, length of the header, header in JSON,
+    /// payload.
+    ///
+    /// # Panics
+    /// Never: a list of values is JSON, and zstd compresses whatever is in memory.
+    #[must_use]
+    pub fn frame(&self) -> Vec<u8> {
+        let array = Value::Array(self.events.clone()).to_string();
+        let payload = zstd::encode_all(array.as_bytes(), 1).expect("zstd compresses whatever is in memory");
+        let header = json!({
+            "batch_id": self.batch_id,
+            "trace_id": self.trace_id,
+            "flow_id": self.flow_id,
+            "client_id": self.client_id,
+            "sequence": self.sequence,
+            "dropped": self.dropped,
+            "codec": "zstd",
+            "raw_size": array.len(),
+        })
+        .to_string();
+        let length = u32::try_from(header.len()).unwrap_or(u32::MAX).to_le_bytes();
+        [b"RFB2".as_slice(), &length, header.as_bytes(), &payload].concat()
+    }
 }
 
 /// A `TraceQuery`; what is not set is null.

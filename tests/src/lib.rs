@@ -10,11 +10,15 @@
 
 pub mod answers;
 pub mod client;
+pub mod cluster;
+pub mod disk;
 pub mod events;
 pub mod eventually;
 pub mod executable;
 pub mod frames;
 pub mod http;
+pub mod ledger;
+pub mod load;
 pub mod metrics;
 pub mod nats;
 pub mod ports;
@@ -23,9 +27,14 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod service;
+pub mod wire;
 
 pub use client::{Client, Ending};
+pub use cluster::Cluster;
+pub use disk::SmallDisk;
 pub use eventually::{eventually, patience};
+pub use ledger::Ledger;
+pub use load::Load;
 pub use metrics::Metrics;
 pub use nats::NatsServer;
 pub use ports::Port;
@@ -34,3 +43,4 @@ pub use process::Process;
 pub use proxy::Proxy;
 pub use redis::Redis;
 pub use service::{Service, ServiceBuilder};
+pub use wire::Wire;

@@ -1,6 +1,9 @@
 //! A nats-server with JetStream on file storage, as small as one test needs.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -21,7 +24,7 @@ pub struct NatsServer {
     process: Process,
     spec: Spec,
     port: Port,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl NatsServer {
@@ -39,6 +42,18 @@ impl NatsServer {
     /// # Errors
     /// When nats-server is not installed or refuses the configuration.
     pub async fn start_with(extra: &str) -> Result<Self> {
+        Self::start_storing_in(None, extra).await
+    }
+
+    /// Starts one whose streams lie in a folder of the caller's, for example on a disk of their own.
+    ///
+    /// # Errors
+    /// As [`start_with`](Self::start_with).
+    pub async fn start_in(store: &Path, extra: &str) -> Result<Self> {
+        Self::start_storing_in(Some(store.to_owned()), extra).await
+    }
+
+    async fn start_storing_in(store: Option<PathBuf>, extra: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("nats-").tempdir().context("no temp folder")?;
         let port = Port::reserve()?;
         // The store's place goes on the command line, so that `extra` may hold a jetstream block of its own.
@@ -49,8 +64,8 @@ impl NatsServer {
             .arg("--config")
             .arg(&configuration)
             .args(["--jetstream", "--store_dir"])
-            .arg(folder.path().join("store"));
-        let mut server = Self { process: Process::spawn(&spec)?, spec, port, folder };
+            .arg(store.unwrap_or_else(|| folder.path().join("store")));
+        let mut server = Self { process: Process::spawn(&spec)?, spec, port, _folder: folder };
         server.ready().await?;
         Ok(server)
     }
@@ -61,10 +76,10 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port.number())
     }
 
-    /// Where the streams lie on disk.
+    /// The port, for standing before it.
     #[must_use]
-    pub fn store_folder(&self) -> PathBuf {
-        self.folder.path().join("store")
+    pub fn port(&self) -> u16 {
+        self.port.number()
     }
 
     /// The process, for its memory, its CPU time and its log.

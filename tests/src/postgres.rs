@@ -134,7 +134,9 @@ impl Postgres {
         self.process.resume()
     }
 
-    fn url_of(&self, database: &str) -> String {
+    /// The url of a database, whether it exists or not.
+    #[must_use]
+    pub fn url_of(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port.number())
     }
 

@@ -1,13 +1,17 @@
 //! The writer: takes chunks from the bus and commits them to the store; merges and removes old ones in the background.
 //!
-//! [`Writer`] writes, [`Background`] does the rest. Left out on purpose: opening payloads, which only a reader does, and answering questions.
+//! [`Writer`] writes, [`Background`] does the rest, [`start`] is the whole service. Left out on purpose: opening payloads, which only a reader does, and answering questions.
 
 mod background;
+pub mod dead_letters;
 mod group;
 mod hooks;
 mod metrics;
 mod options;
+mod run;
+pub mod settings;
 mod settle;
+mod store;
 mod writer;
 
 #[cfg(test)]
@@ -17,6 +21,8 @@ pub use background::Background;
 #[cfg(feature = "failpoints")]
 pub use hooks::Failpoint;
 pub use hooks::{Hooks, NoHooks};
-pub use metrics::{WRITER_METRICS, WriterMetrics};
+pub use metrics::{ConsumerSampler, WriterMetrics, writer_metrics};
 pub use options::{BackgroundOptions, Compaction, WriterOptions, system_clock};
+pub use run::{start, write};
+pub use store::{migrate, open as open_store};
 pub use writer::Writer;

@@ -1,1 +1,52 @@
-fn main() {}
+//! `reflow-writer`: configuration, logs, admin port, store and bus, writing; see `run.rs` for the order. Two jobs beside it.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use reflow_tracing_service::{CommonArgs, Role, run, run_job};
+use reflow_tracing_writer::{dead_letters, migrate, start};
+
+/// Takes chunks of events from the bus and commits them to the store.
+#[derive(Debug, Parser)]
+#[command(name = "reflow-writer", version, args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(subcommand)]
+    job: Option<Job>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    /// Apply the migrations of the store and stop. A writer does so by itself when it starts.
+    Migrate {
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Print the chunks that could not be stored, newest first: one JSON object a line, with the reason.
+    DeadLetters {
+        #[command(flatten)]
+        common: CommonArgs,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.job {
+        None => run(Role::Writer, &args.common, start),
+        Some(Job::Migrate { common }) => run_job(Role::StoreJob, &common, async |config| {
+            let applied = migrate(config).await?;
+            match applied.is_empty() {
+                true => println!("the store has the newest schema already"),
+                false => println!("migrations applied: {applied:?}"),
+            }
+            Ok(())
+        }),
+        Some(Job::DeadLetters { common, limit }) => {
+            run_job(Role::Writer, &common, async |config| dead_letters::print(config, limit).await)
+        }
+    }
+}

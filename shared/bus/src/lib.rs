@@ -93,8 +93,7 @@ pub trait Bus: Send + Sync {
     }
 }
 
-/// A writer's side of the bus. It may fetch ahead, but never more than the last pull asked for; what it fetched and did not
-/// hand out is given back when it is dropped.
+/// A writer's side of the bus. It fetches nothing ahead; what came late and was not handed out is given back when it is dropped.
 #[async_trait]
 pub trait Consumer: Send {
     /// Waits for at least one delivery, then returns as many as are there, up to the limits, waiting at most `linger` for more.

@@ -62,7 +62,5 @@ pub enum Ask {
     Chunks {
         /// From, µs since the epoch.
         since_us: i64,
-        /// Wait until the writers have stored everything up to this bus position.
-        position: u64,
     },
 }

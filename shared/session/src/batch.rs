@@ -122,7 +122,7 @@ impl Batch {
 
         let metrics = &shared.metrics;
         metrics.batches.with_label_values(&["recorded"]).inc();
-        metrics.events.with_label_values(&["accepted"]).inc_by(accepted as u64);
+        metrics.accepted.inc_by(accepted as u64);
         metrics.events.with_label_values(&["refused"]).inc_by(rejected.len() as u64);
         metrics.refused.with_label_values(&["event"]).inc_by(rejected.len() as u64);
         let rejected =

@@ -268,7 +268,7 @@ pub(crate) fn version_of(version: FlowVersion) -> Version {
 impl Resolved {
     /// Builds the chunks, publishes them and says how each frame fared.
     pub(crate) async fn publish(mut self, shared: Arc<Shared>) -> Gathered {
-        shared.metrics.gather_events.observe(self.replies.len() as f64);
+        shared.metrics.gather_frames.observe(self.replies.len() as f64);
         let mut learned = Vec::new();
         for trace in self.traces.iter_mut().filter(|trace| trace.look_up) {
             trace.flow = Flow::find(&shared, trace.id).await;
@@ -349,7 +349,7 @@ impl Reply {
                 };
                 match outcome {
                     Ok(()) => {
-                        metrics.events.with_label_values(&["accepted"]).inc();
+                        metrics.accepted.inc();
                         Answer::Recorded(1)
                     }
                     Err(refusal) => {

@@ -29,6 +29,7 @@ mod publish;
 mod question;
 mod server;
 mod session;
+mod since;
 mod status;
 mod store_trace;
 

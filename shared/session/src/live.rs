@@ -19,6 +19,7 @@ use crate::ask::Dialect;
 use crate::capabilities::Shared;
 use crate::filter::EventFilter;
 use crate::flow::Flow;
+use crate::since;
 
 /// One subscription. v1 has at most one, without a name.
 pub(crate) struct Subscription {
@@ -46,17 +47,17 @@ impl Subscription {
         let Some(bus) = shared.capabilities.tail.clone() else {
             return Err(Refusal::new(Code::Unsupported, "no_tail", "this service shows nothing live"));
         };
-        if request.since_us.is_some() {
-            let message = "Subscribe: `since` is not supported; ask QueryTraces and GetTrace for what has been";
-            return Err(Refusal::new(Code::Unsupported, "since", message));
-        }
         let filter = EventFilter::new(request.filters);
         let on_bus = filter.on_bus(&shared.limits.tenant, shared.limits.flow_naming);
         let tail = bus.tail(on_bus).await.map_err(Refusal::from)?;
+        let stream = match request.since_us {
+            Some(since_us) => since::join(&shared, &*bus, tail, since_us).await?,
+            None => tail.stream,
+        };
         shared.metrics.viewers.inc();
         let id =
             (dialect == Dialect::V2).then(|| request.subscription_id.unwrap_or_else(|| Uuid::now_v7().to_string()));
-        Ok(Self { view: Arc::new(View { id, filter, shared }), stream: tail.stream })
+        Ok(Self { view: Arc::new(View { id, filter, shared }), stream })
     }
 
     /// The answer to its request.

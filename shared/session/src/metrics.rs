@@ -1,9 +1,53 @@
-//! What sessions count. The documented table is in ARCHITECTURE.md; a test holds the two together.
+//! What sessions count.
 
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets, histogram_opts,
-    opts,
-};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use reflow_tracing_service::metrics::{COUNT_BUCKETS, MetricDoc, MetricError, Metrics, SECONDS_BUCKETS};
+
+const CONNECTIONS: MetricDoc = MetricDoc::gauge("reflow_session_connections", &[], "WebSocket sessions open now");
+const CONNECTIONS_TOTAL: MetricDoc = MetricDoc::counter(
+    "reflow_session_connections_total",
+    &["result"],
+    "connections by what became of them: v1, v2, http, refused_limit, refused_handshake",
+);
+const ENDED: MetricDoc = MetricDoc::counter(
+    "reflow_session_ended_total",
+    &["reason"],
+    "sessions ended: peer, idle, slow, slow_frame, frame, drain",
+);
+const FRAMES: MetricDoc =
+    MetricDoc::counter("reflow_session_frames_total", &["request"], "frames received, by request");
+const RECEIVED_BYTES: MetricDoc =
+    MetricDoc::counter("reflow_session_received_bytes_total", &[], "bytes of frames received");
+const SENT_BYTES: MetricDoc = MetricDoc::counter("reflow_session_sent_bytes_total", &[], "bytes of frames sent");
+const EVENTS: MetricDoc = MetricDoc::counter(
+    "reflow_session_events_total",
+    &["result"],
+    "events accepted (durable) and refused (with a reason to the client)",
+);
+const REFUSED: MetricDoc =
+    MetricDoc::counter("reflow_session_refused_total", &["reason"], "frames, batches and events refused, by reason");
+const BATCHES: MetricDoc =
+    MetricDoc::counter("reflow_session_batches_total", &["result"], "v2 batches: recorded, refused, too_large");
+const PUBLISH: MetricDoc = MetricDoc::histogram(
+    "reflow_session_publish_seconds",
+    &[],
+    SECONDS_BUCKETS,
+    "time from a chunk's being built until it is durable",
+);
+const GATHER: MetricDoc =
+    MetricDoc::histogram("reflow_session_gather_frames", &[], COUNT_BUCKETS, "v1 frames gathered into one publish");
+const BUDGET: MetricDoc =
+    MetricDoc::gauge("reflow_session_budget_bytes", &[], "bytes in use of the byte budget that sessions share");
+const VIEWERS: MetricDoc = MetricDoc::gauge("reflow_session_live_viewers", &[], "live subscriptions open now");
+const LIVE_EVENTS: MetricDoc =
+    MetricDoc::counter("reflow_session_live_events_total", &[], "events sent to live viewers");
+const LIVE_MISSED: MetricDoc = MetricDoc::counter(
+    "reflow_session_live_missed_total",
+    &[],
+    "events that live viewers were too slow for and were told of; a gap of unknown size counts one",
+);
+const QUESTIONS: MetricDoc =
+    MetricDoc::counter("reflow_session_questions_total", &["result"], "questions to history, by result");
 
 /// Metrics of all sessions of a process.
 #[derive(Clone, Debug)]
@@ -15,10 +59,11 @@ pub struct SessionMetrics {
     pub(crate) received_bytes: IntCounter,
     pub(crate) sent_bytes: IntCounter,
     pub(crate) events: IntCounterVec,
+    pub(crate) accepted: IntCounter,
     pub(crate) refused: IntCounterVec,
     pub(crate) batches: IntCounterVec,
     pub(crate) publish_seconds: Histogram,
-    pub(crate) gather_events: Histogram,
+    pub(crate) gather_frames: Histogram,
     pub(crate) budget_bytes: IntGauge,
     pub(crate) viewers: IntGauge,
     pub(crate) live_events: IntCounter,
@@ -27,72 +72,31 @@ pub struct SessionMetrics {
 }
 
 impl SessionMetrics {
-    /// Registers all of them.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
-            let counter = IntCounter::with_opts(opts!(name, help))?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        let counters = |name: &str, help: &str, label: &str| -> prometheus::Result<IntCounterVec> {
-            let counter = IntCounterVec::new(Opts::new(name, help), &[label])?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
-            let gauge = IntGauge::with_opts(opts!(name, help))?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let histogram = |opts: HistogramOpts| -> prometheus::Result<Histogram> {
-            let histogram = Histogram::with_opts(opts)?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok(histogram)
-        };
+    /// Registers and documents all of them.
+    ///
+    /// # Errors
+    ///
+    /// When another metric has one of the names.
+    pub fn register(metrics: &Metrics) -> Result<Self, MetricError> {
+        let events = metrics.counters(&EVENTS)?;
         Ok(Self {
-            connections: gauge("reflow_session_connections", "WebSocket sessions open now")?,
-            connections_total: counters(
-                "reflow_session_connections_total",
-                "connections by what became of them: v1, v2, http, refused_limit, refused_handshake",
-                "result",
-            )?,
-            sessions_ended: counters(
-                "reflow_session_ended_total",
-                "sessions ended, by reason: peer, idle, slow, frame, drain, error",
-                "reason",
-            )?,
-            frames: counters("reflow_session_frames_total", "frames received, by request", "request")?,
-            received_bytes: counter("reflow_session_received_bytes_total", "bytes of frames received")?,
-            sent_bytes: counter("reflow_session_sent_bytes_total", "bytes of frames sent")?,
-            events: counters(
-                "reflow_session_events_total",
-                "events by result: accepted (durable) or refused (with a reason to the client)",
-                "result",
-            )?,
-            refused: counters(
-                "reflow_session_refused_total",
-                "frames, batches and events refused, by reason",
-                "reason",
-            )?,
-            batches: counters("reflow_session_batches_total", "v2 batches by result", "result")?,
-            publish_seconds: histogram(histogram_opts!(
-                "reflow_session_publish_seconds",
-                "time until a chunk is durable, from its being built",
-                exponential_buckets(0.0005, 2.0, 16)?
-            ))?,
-            gather_events: histogram(histogram_opts!(
-                "reflow_session_gather_events",
-                "v1 frames gathered into one publish",
-                exponential_buckets(1.0, 2.0, 12)?
-            ))?,
-            budget_bytes: gauge("reflow_session_budget_bytes", "bytes of the process's byte budget in use")?,
-            viewers: gauge("reflow_session_live_viewers", "live subscriptions open now")?,
-            live_events: counter("reflow_session_live_events_total", "events sent to live viewers")?,
-            live_missed: counter(
-                "reflow_session_live_missed_total",
-                "events (or, where nobody knows how many, gaps) that live viewers were too slow for and were told of",
-            )?,
-            questions: counters("reflow_session_questions_total", "questions to history, by result", "result")?,
+            connections: metrics.gauge(&CONNECTIONS)?,
+            connections_total: metrics.counters(&CONNECTIONS_TOTAL)?,
+            sessions_ended: metrics.counters(&ENDED)?,
+            frames: metrics.counters(&FRAMES)?,
+            received_bytes: metrics.counter(&RECEIVED_BYTES)?,
+            sent_bytes: metrics.counter(&SENT_BYTES)?,
+            accepted: events.with_label_values(&["accepted"]),
+            events,
+            refused: metrics.counters(&REFUSED)?,
+            batches: metrics.counters(&BATCHES)?,
+            publish_seconds: metrics.histogram(&PUBLISH)?,
+            gather_frames: metrics.histogram(&GATHER)?,
+            budget_bytes: metrics.gauge(&BUDGET)?,
+            viewers: metrics.gauge(&VIEWERS)?,
+            live_events: metrics.counter(&LIVE_EVENTS)?,
+            live_missed: metrics.counter(&LIVE_MISSED)?,
+            questions: metrics.counters(&QUESTIONS)?,
         })
     }
 }

@@ -68,7 +68,7 @@ async fn gather(
     Ok(pieces)
 }
 
-fn unanswered(error: BusError) -> Refusal {
+pub(crate) fn unanswered(error: BusError) -> Refusal {
     tracing::warn!(%error, "history did not answer");
     match error.kind {
         BusErrorKind::Timeout => {

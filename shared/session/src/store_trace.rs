@@ -65,7 +65,7 @@ async fn store(shared: &Shared, trace: &FlowTrace, events: &[Box<RawValue>]) -> 
     }
     publish_all(shared, chunks).await.into_iter().collect::<Result<(), _>>()?;
     let metrics = &shared.metrics;
-    metrics.events.with_label_values(&["accepted"]).inc_by((events.len() - refused.len()) as u64);
+    metrics.accepted.inc_by((events.len() - refused.len()) as u64);
     metrics.events.with_label_values(&["refused"]).inc_by(refused.len() as u64);
     if refused.is_empty() {
         return Ok(());

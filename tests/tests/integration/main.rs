@@ -9,6 +9,7 @@ mod newer;
 mod older;
 mod page;
 mod queries;
+mod services;
 mod system;
 mod v1;
 mod v2;

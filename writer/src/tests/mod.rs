@@ -1,6 +1,6 @@
 //! What is promised of a writer, with a store and a bus that misbehave on demand.
 
-mod fake;
+pub(crate) mod fake;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -1,12 +1,14 @@
 //! The writer's side: pull requests to the shared durable consumer.
 //!
-//! Guarantee: one inbox for the life of the consumer, so that a message that comes late (after the pull that asked for it was
-//! over) is handed out by the next pull instead of being lost until its ack wait runs out. At most one pull request is open, and
-//! it never asks for more than the caller's limits. Survives a server that goes away: a request that cannot be answered any more
-//! is made again.
+//! A pull is two requests: one message, however long it takes; then as many as fit, for as long as the caller lingers. So nothing
+//! is fetched ahead: a writer that is busy leaves messages to the others, and no ack wait runs while it is.
 //!
-//! Why not the client library's pull streams: they fix batch sizes at creation, fetch ahead beyond what the caller is willing
-//! to hold, or throw away what arrives after they end.
+//! Guarantee: one inbox for the life of the consumer, so that a message that comes late (after the pull that asked for it was
+//! over) is handed out by the next pull instead of being lost until its ack wait runs out. Survives a server that goes away: a
+//! request that cannot be answered any more is made again.
+//!
+//! Why not the client library's pull streams: they fix batch sizes at creation, fetch ahead, or throw away what arrives after
+//! they end.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,9 +28,12 @@ use crate::error::{BusError, BusErrorKind};
 use crate::stats::add;
 use crate::{Acker, Consumer, Delivery, PullLimits};
 
-/// The server forgets a pull request after so long; a lost one is noticed after this and the grace.
+/// The server forgets the request for a first message after so long; a lost one is noticed after this and the grace.
 const REQUEST_EXPIRES: Duration = Duration::from_secs(5);
 const REQUEST_GRACE: Duration = Duration::from_secs(2);
+/// The server's word that a request for more has run out may take so much longer than the caller lingers.
+const LINGER_GRACE: Duration = Duration::from_millis(100);
+const SHORTEST_LINGER: Duration = Duration::from_millis(1);
 /// A pull asks for no more than this at once, well under what the client's subscription holds.
 const MAX_BATCH: usize = 2048;
 /// After a refusal (server not ready, consumer missing) wait so long before asking again.
@@ -44,8 +49,6 @@ pub(crate) struct NatsConsumer {
     open: Option<OpenRequest>,
     /// Arrived, not handed out.
     arrived: VecDeque<Message>,
-    /// The next message is larger than the caller's limit: ask for it alone.
-    oversized: bool,
 }
 
 /// A pull request that the server has not finished.
@@ -64,7 +67,7 @@ impl NatsConsumer {
         let inbox = inner.link.client.new_inbox();
         let messages = inner.link.client.subscribe(format!("{inbox}.*")).await;
         let messages = messages.map_err(|error| unavailable("consume", &error.to_string()))?;
-        Ok(Self { inner, inbox, messages, requests: 0, open: None, arrived: VecDeque::new(), oversized: false })
+        Ok(Self { inner, inbox, messages, requests: 0, open: None, arrived: VecDeque::new() })
     }
 
     /// Whether what has arrived fills the limits.
@@ -79,24 +82,31 @@ impl NatsConsumer {
         false
     }
 
-    /// Makes a pull request unless one is open.
-    async fn ask(&mut self, limits: &PullLimits) -> Result<(), BusError> {
-        let generation = self.inner.link.generation();
+    /// Asks for one message, unless that was asked already and may still be answered.
+    async fn ask_for_first(&mut self) -> Result<(), BusError> {
         if let Some(open) = &self.open {
-            if open.generation == generation && Instant::now() < open.lost_at {
+            if open.generation == self.inner.link.generation() && Instant::now() < open.lost_at {
                 return Ok(());
             }
             add(&self.inner.stats.pull_retries, 1);
         }
+        self.ask(1, REQUEST_EXPIRES, None).await
+    }
+
+    /// Asks for as much as the limits leave room for.
+    async fn ask_for_more(&mut self, limits: &PullLimits) -> Result<(), BusError> {
         let held: usize = self.arrived.iter().map(|message| message.payload.len()).sum();
-        let wanted = limits.max_messages.clamp(1, MAX_BATCH).saturating_sub(self.arrived.len()).max(1);
-        let expires = REQUEST_EXPIRES.as_nanos() as u64;
-        let (messages, body) = if self.oversized {
-            (1, json!({"batch": 1, "expires": expires}))
-        } else {
-            let bytes = limits.max_bytes.saturating_sub(held).max(1);
-            (wanted, json!({"batch": wanted, "max_bytes": bytes, "expires": expires}))
-        };
+        let messages = limits.max_messages.min(MAX_BATCH).saturating_sub(self.arrived.len()).max(1);
+        let max_bytes = limits.max_bytes.saturating_sub(held).max(1);
+        self.ask(messages, limits.linger.max(SHORTEST_LINGER), Some(max_bytes)).await
+    }
+
+    async fn ask(&mut self, messages: usize, expires: Duration, max_bytes: Option<usize>) -> Result<(), BusError> {
+        let mut body = json!({"batch": messages, "expires": expires.as_nanos() as u64});
+        if let Some(max_bytes) = max_bytes {
+            body["max_bytes"] = max_bytes.into();
+        }
+        let generation = self.inner.link.generation();
         self.requests += 1;
         let reply = format!("{}.{}", self.inbox, self.requests);
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{CHUNKS}.{WRITERS}");
@@ -105,7 +115,7 @@ impl NatsConsumer {
             .await
             .map_err(|_| unavailable("pull", "the connection does not take requests"))?
             .map_err(|error| unavailable("pull", &error.to_string()))?;
-        let lost_at = Instant::now() + REQUEST_EXPIRES + REQUEST_GRACE;
+        let lost_at = Instant::now() + expires + REQUEST_GRACE;
         self.open = Some(OpenRequest { id: self.requests, messages, generation, lost_at });
         Ok(())
     }
@@ -113,7 +123,6 @@ impl NatsConsumer {
     /// Takes one message off the inbox: a delivery, or word that a request is over.
     async fn accept(&mut self, message: Message) {
         let Some(status) = message.status.filter(|status| *status != StatusCode::OK) else {
-            self.oversized = false;
             if let Some(open) = &mut self.open {
                 open.messages -= 1;
                 if open.messages == 0 {
@@ -129,21 +138,16 @@ impl NatsConsumer {
         }
         let Some(open) = self.open.take() else { return };
         let said = message.description.as_deref().unwrap_or_default();
-        match status {
-            StatusCode::TIMEOUT | StatusCode::NOT_FOUND => {}
-            StatusCode::REQUEST_TERMINATED if said.contains("MaxBytes") => {
-                // Nothing fits, not even alone, unless something came before it.
-                self.oversized = self.arrived.is_empty();
-            }
-            _ => {
-                tracing::debug!(%status, said, request = open.id, "pull request was refused");
-                add(&self.inner.stats.pull_retries, 1);
-                if status == StatusCode::NO_RESPONDERS || said.contains("Deleted") {
-                    self.inner.repair().await;
-                }
-                sleep(REFUSED_PAUSE).await;
-            }
+        // It ran out, or the next message does not fit any more: no trouble.
+        if matches!(status, StatusCode::TIMEOUT | StatusCode::NOT_FOUND) || said.contains("MaxBytes") {
+            return;
         }
+        tracing::debug!(%status, said, request = open.id, "pull request was refused");
+        add(&self.inner.stats.pull_retries, 1);
+        if status == StatusCode::NO_RESPONDERS || said.contains("Deleted") {
+            self.inner.repair().await;
+        }
+        sleep(REFUSED_PAUSE).await;
     }
 
     /// Waits for one message of the inbox until `until`; false when the time came first.
@@ -194,20 +198,19 @@ impl Consumer for NatsConsumer {
         if self.inner.closed.is_cancelled() {
             return Err(closed("pull"));
         }
-        let mut until = Instant::now() + limits.max_wait;
-        let mut waiting_for_first = self.arrived.is_empty();
-        if !waiting_for_first {
-            until = Instant::now() + limits.linger;
-        }
-        while !self.is_full(limits) {
-            self.ask(limits).await?;
-            let more = self.wait(until).await?;
-            if waiting_for_first && !self.arrived.is_empty() {
-                waiting_for_first = false;
-                until = Instant::now() + limits.linger;
-            } else if !more {
+        let until = Instant::now() + limits.max_wait;
+        while self.arrived.is_empty() {
+            self.ask_for_first().await?;
+            if !self.wait(until).await? {
                 break;
             }
+        }
+        if !self.arrived.is_empty() && !self.is_full(limits) {
+            self.ask_for_more(limits).await?;
+            let until = Instant::now() + limits.linger + LINGER_GRACE;
+            while self.open.is_some() && !self.is_full(limits) && self.wait(until).await? {}
+            // Should it still be open, what it brings is for the next pull.
+            self.open = None;
         }
         let batch = self.take(limits);
         if batch.is_empty() && !self.inner.link.is_up() {

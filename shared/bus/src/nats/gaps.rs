@@ -35,6 +35,8 @@ pub(crate) struct Gaps {
     floor: u64,
     /// What is not behind this counts as seen.
     baseline: u64,
+    /// The next message begins anew: what is before it was told as missing.
+    begins_anew: bool,
     last: HashMap<String, u64>,
     greatest: u64,
 }
@@ -42,7 +44,7 @@ pub(crate) struct Gaps {
 impl Gaps {
     /// A tail that begins behind `position`.
     pub(crate) fn new(position: u64) -> Self {
-        Self { floor: position, baseline: position, last: HashMap::new(), greatest: position }
+        Self { floor: position, baseline: position, begins_anew: false, last: HashMap::new(), greatest: position }
     }
 
     pub(crate) fn judge(&mut self, subject: &str, sequences: Sequences) -> Verdict {
@@ -50,13 +52,18 @@ impl Gaps {
         if own <= self.floor {
             return Verdict::Old;
         }
+        if std::mem::take(&mut self.begins_anew) {
+            self.last.clear();
+            self.baseline = own - 1;
+        }
         let known = self.last.get(subject).copied().unwrap_or(self.baseline);
         self.greatest = self.greatest.max(own);
         match self.last.get_mut(subject) {
             Some(last) => *last = own,
             None => {
                 if self.last.len() >= MAX_SUBJECTS {
-                    self.forget();
+                    self.last.clear();
+                    self.baseline = self.greatest;
                 }
                 self.last.insert(subject.to_owned(), own);
             }
@@ -74,10 +81,9 @@ impl Gaps {
         self.floor = 0;
     }
 
-    /// What is missing so far was told: only what is missing behind the greatest sequence seen is news.
+    /// What is missing up to the next message was told: only what is missing behind that is news.
     pub(crate) fn forget(&mut self) {
-        self.last.clear();
-        self.baseline = self.greatest;
+        self.begins_anew = true;
     }
 
     /// The stream was made anew and its sequences begin at 1 again.
@@ -112,8 +118,9 @@ mod tests {
         let mut gaps = Gaps::new(0);
         assert_eq!(judge(&mut gaps, "a", 5, 0), Verdict::Next);
         gaps.forget();
-        assert_eq!(judge(&mut gaps, "b", 6, 4), Verdict::Next);
-        assert_eq!(judge(&mut gaps, "a", 8, 7), Verdict::Gap);
+        assert_eq!(judge(&mut gaps, "b", 9, 8), Verdict::Next);
+        assert_eq!(judge(&mut gaps, "a", 10, 7), Verdict::Next);
+        assert_eq!(judge(&mut gaps, "a", 12, 11), Verdict::Gap);
     }
 
     #[test]

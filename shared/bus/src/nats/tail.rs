@@ -34,6 +34,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// After a reconnect the stream may take this long to answer.
 const GAP_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+const CHECK_GRACE: Duration = Duration::from_millis(300);
 
 /// Opens a tail. The server has to be reachable, for the position is its word.
 pub(crate) async fn open(inner: Arc<Inner>, link: Link, filter: TailFilter) -> Result<Tail, BusError> {
@@ -45,8 +46,17 @@ pub(crate) async fn open(inner: Arc<Inner>, link: Link, filter: TailFilter) -> R
     let reader_left = CancellationToken::new();
     let guard = reader_left.clone().drop_guard();
     let dropped = link.dropped();
-    let pump =
-        Pump { inner, link, writer, gaps: Gaps::new(position), generation, dropped, check: None, first_after: None };
+    let pump = Pump {
+        inner,
+        link,
+        writer,
+        gaps: Gaps::new(position),
+        generation,
+        dropped,
+        check: None,
+        first_after: None,
+        gap_in_check: false,
+    };
     tokio::spawn(pump.run(messages, reader_left));
     let stream = reader.filter_map(move |taken| {
         let _held_while_read = &guard;
@@ -104,6 +114,8 @@ struct Pump {
     check: Option<(u64, Check)>,
     /// The first sequence seen since the reconnect.
     first_after: Option<u64>,
+    /// Sequences showed a gap while the check was under way.
+    gap_in_check: bool,
 }
 
 impl Pump {
@@ -141,6 +153,8 @@ impl Pump {
         let Some(sequences) = sequences(&message) else { return };
         match self.gaps.judge(&message.subject, sequences) {
             Verdict::Old => return,
+            // Told once, by the check.
+            Verdict::Gap if self.check.is_some() => self.gap_in_check = true,
             Verdict::Gap => self.writer.gap(),
             Verdict::Next => {}
         }
@@ -164,26 +178,31 @@ impl Pump {
             // A second reconnect during a check: what was seen before the first still counts.
             let seen = self.check.take().map_or(self.gaps.greatest(), |(seen, _)| seen);
             let (inner, link) = (Arc::clone(&self.inner), self.link.clone());
-            self.check = Some((seen, Box::pin(async move { stream_state(&inner, &link).await })));
+            let check = async move {
+                let state = stream_state(&inner, &link).await;
+                if state.is_some_and(|state| state.last_sequence > seen) {
+                    // What was stored since may be on its way: it can prove that nothing is missing.
+                    sleep(CHECK_GRACE).await;
+                }
+                state
+            };
+            self.check = Some((seen, Box::pin(check)));
         }
     }
 
     fn checked(&mut self, seen: u64, state: Option<StreamState>) {
         self.check = None;
-        let Some(state) = state else {
-            self.gaps.forget();
-            self.writer.gap();
-            return;
-        };
-        if state.last_sequence < seen {
-            self.gaps.restart();
-            self.writer.gap();
+        let last = state.map(|state| state.last_sequence);
+        let nothing_between = last == Some(seen) || self.first_after == Some(seen + 1);
+        if nothing_between && !std::mem::take(&mut self.gap_in_check) {
             return;
         }
-        let nothing_between = state.last_sequence == seen || self.first_after == Some(seen + 1);
-        if !nothing_between {
+        self.writer.gap();
+        if last.is_some_and(|last| last < seen) {
+            // A new stream.
+            self.gaps.restart();
+        } else {
             self.gaps.forget();
-            self.writer.gap();
         }
     }
 }

@@ -54,17 +54,20 @@ impl HistoryHandler for Handler {
         }
         let made = Arc::clone(&self.made);
         let answer = stream::iter(0..pieces).map(move |n| {
-            let _running = &running;
             made.fetch_add(1, Ordering::SeqCst);
             Ok(Bytes::from(vec![n as u8; size]))
         });
-        Ok(match end.as_str() {
+        let answer = match end.as_str() {
             "fail" => answer
                 .chain(stream::once(async { Err(BusError::new(BusErrorKind::Unavailable, "test", "lost")) }))
                 .boxed(),
             "hang" => answer.chain(stream::pending()).boxed(),
             _ => answer.boxed(),
-        })
+        };
+        let answer = answer.inspect(move |_| {
+            let _until_dropped = &running;
+        });
+        Ok(answer.boxed())
     }
 }
 

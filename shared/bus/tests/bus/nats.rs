@@ -224,10 +224,12 @@ async fn a_server_that_comes_late_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_vanish_are_declared_again() {
+    tracing_subscriber::fmt().with_env_filter("reflow_tracing_bus=debug").init();
     let server = NatsServer::start();
     let bus: Arc<dyn Bus> = Arc::new(bus(options(server.url())).await);
     let (committed, _writer) = spawn_writer(&bus).await;
     soon("publish", bus.publish(chunk())).await.unwrap();
+    eventually("the first is committed", async || (committed.lock().unwrap().len() == 1).then_some(())).await;
     api(&server.url(), "STREAM.DELETE.REFLOW_CHUNKS", Value::Null).await;
     soon("publish", bus.publish(chunk())).await.unwrap();
     eventually("both are committed", async || (committed.lock().unwrap().len() == 2).then_some(())).await;

@@ -7,6 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use reflow_tracing_bus::{Bus, Directory, DirectoryOptions, LocalBus, LocalOptions, MemoryDirectory, PullLimits};
 use reflow_tracing_chunk::{Chunk, decode_events};
 use reflow_tracing_protocol::{SUBPROTOCOL_V2, TraceEvent};
+use reflow_tracing_service::metrics::Metrics;
 use reflow_tracing_session::{Capabilities, Server, SessionLimits, SessionMetrics};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -66,7 +67,7 @@ impl Fixture {
             durable: true,
             service: "reflow-test",
         };
-        let metrics = SessionMetrics::register(&prometheus::Registry::new()).unwrap();
+        let metrics = SessionMetrics::register(&Metrics::try_new("test").unwrap()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let stop = CancellationToken::new();

@@ -1,1 +1,119 @@
-//! stub
+//! PostgreSQL: the store of a team. Any number of writers and readers.
+//!
+//! Guarantee: a commit is one transaction, tried again as a whole when it meets another in a deadlock; two writers never wait for each
+//! other on what every commit changes, because such rows carry a writer slot. Chunks are partitioned by day of insertion.
+
+mod commit;
+mod compact;
+mod error;
+mod options;
+mod reader;
+mod retain;
+mod schema;
+mod slot;
+mod steps;
+
+pub use options::PostgresOptions;
+pub use reader::PostgresReader;
+
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reflow_tracing_chunk::Chunk;
+use sqlx::{ConnectOptions, Connection, Executor};
+
+use crate::{
+    CommitOutcome, CompactOutcome, CompactPolicy, Limits, RetentionOutcome, RetentionPolicy, StoreError, StoreWriter,
+    reading_half,
+};
+use error::store_error;
+use slot::Slot;
+
+/// The writing and the reading half of a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresStore {
+    reader: PostgresReader,
+    slot: Slot,
+    limits: Limits,
+    commit_timeout: Duration,
+    /// The last day for which this writer knows that there is a partition, and the first of them in a row.
+    partitions: std::sync::Mutex<Option<(i64, i64)>>,
+    /// Last trace that compaction looked at.
+    compact_cursor: AtomicI64,
+}
+
+impl PostgresStore {
+    /// Connects for writing and reading, applies migrations and takes a writer slot.
+    ///
+    /// # Errors
+    /// `Unavailable` while the server cannot be reached, `Schema` when a newer build has migrated it, `Locked` when there are too many
+    /// writers.
+    pub async fn connect_writer(options: &PostgresOptions) -> Result<Self, StoreError> {
+        const CONTEXT: &str = "connecting to the database";
+        let connect = options.connect("writer")?;
+        // An operator may have turned this off for the whole server; what we acknowledge is on disk. Stronger settings stay.
+        const DURABLE: &str =
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+        let pool = options.pool().after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute(DURABLE).await?;
+                Ok(())
+            })
+        });
+        let pool = pool.connect_with(connect.clone()).await.map_err(|error| store_error(CONTEXT, error))?;
+        let mut connection = pool.acquire().await.map_err(|error| store_error(CONTEXT, error))?;
+        schema::migrate(&mut connection).await?;
+        drop(connection);
+        Ok(Self {
+            reader: PostgresReader::new(pool, options),
+            slot: Slot::take(connect).await?,
+            limits: options.limits,
+            commit_timeout: options.commit_timeout,
+            partitions: std::sync::Mutex::new(None),
+            compact_cursor: AtomicI64::new(0),
+        })
+    }
+
+    /// Connects for reading alone.
+    ///
+    /// # Errors
+    /// `Unavailable` while the server cannot be reached, `Schema` when its version is not one that this build reads.
+    pub async fn connect_reader(options: &PostgresOptions) -> Result<PostgresReader, StoreError> {
+        PostgresReader::connect(options).await
+    }
+
+    /// Applies migrations; gives the versions applied.
+    ///
+    /// # Errors
+    /// `Unavailable` while the server cannot be reached, `Schema` when a newer build has migrated it.
+    pub async fn migrate(options: &PostgresOptions) -> Result<Vec<i64>, StoreError> {
+        let failed = |error| store_error("connecting to the database", error);
+        let mut connection = options.connect("migrate")?.connect().await.map_err(failed)?;
+        let applied = schema::migrate(&mut connection).await?;
+        connection.close().await.map_err(failed)?;
+        Ok(applied)
+    }
+}
+
+#[async_trait]
+impl StoreWriter for PostgresStore {
+    async fn commit(&self, chunks: &[Chunk], now_us: i64) -> Result<CommitOutcome, StoreError> {
+        self.commit_chunks(chunks, now_us).await
+    }
+
+    async fn compact(&self, policy: &CompactPolicy, now_us: i64) -> Result<CompactOutcome, StoreError> {
+        crate::sql::compact::compact(self, policy, now_us).await
+    }
+
+    async fn retain(&self, policy: &RetentionPolicy, now_us: i64) -> Result<RetentionOutcome, StoreError> {
+        self.remove_old(policy, now_us).await
+    }
+
+    fn durable(&self) -> bool {
+        true
+    }
+}
+
+reading_half!(PostgresStore, |store| &store.reader);
+reading_half!(PostgresReader, |reader| reader);

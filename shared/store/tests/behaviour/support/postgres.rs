@@ -104,7 +104,7 @@ impl Server {
         let server = if is_root()? { format!("setpriv --reuid=postgres --regid=postgres --clear-groups sh -c 'exec {start}' \"$0\" \"$1\" \"$2\"") } else { start };
         let keeper = Command::new("sh")
             .arg("-c")
-            .arg(format!("{server} & pid=$!; cat >/dev/null; kill -QUIT $pid; wait $pid; rm -rf \"$2\""))
+            .arg(format!("trap '' INT; {server} & pid=$!; cat >/dev/null; kill -QUIT $pid; wait $pid; rm -rf \"$2\""))
             .args([&programs, &data, &folder])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -1,0 +1,99 @@
+//! The order of start of the one-process program, and the reverse of it at the end.
+//!
+//! Guarantee: it accepts nobody before the store is open. At the end sessions are drained first, while the writer still commits what
+//! they wait for; then the writer stops.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use reflow_tracing_bus::{Bus, LocalBus, LocalHistory, LocalOptions, MemoryDirectory};
+use reflow_tracing_collector::{Sampler, figures, serve, settings};
+use reflow_tracing_query::{HistoryService, QueryMetrics};
+use reflow_tracing_service::config::Backend;
+use reflow_tracing_service::{Config, Service};
+use reflow_tracing_session::Capabilities;
+use reflow_tracing_writer::{ConsumerSampler, open_store, write};
+
+/// What is left for the writer when the last session has ended is less than a batch.
+const WRITER_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Starts everything and returns once it accepts.
+///
+/// # Errors
+///
+/// When the port is taken, or the store cannot be opened. One that another process holds is waited for.
+pub async fn start(service: &Service) -> anyhow::Result<()> {
+    let config = &service.config;
+    let sessions = service.lifecycle.stage("sessions", settings::drain_of_sessions(config) + Duration::from_secs(1));
+    let writer = service.lifecycle.stage("writer", WRITER_DEADLINE);
+    let listener = service.listen().await?;
+    let address = listener.local_addr()?;
+
+    let store = open_store(config, &service.readiness.latch("schema")).await?;
+    let bus = LocalBus::try_new(bus_options(config)).await.context("cannot keep dead letters")?;
+    let directory = Arc::new(MemoryDirectory::new(settings::directory(config)));
+    let stats = bus.shared_stats();
+    let sampler = Sampler::register(&service.metrics, stats.clone(), directory.clone())?;
+    let consumer = ConsumerSampler::register(&service.metrics, stats)?;
+    let stop = writer.stop();
+    writer.spawn("metrics", async move {
+        tokio::join!(sampler.run(stop.clone()), consumer.run(stop));
+        Ok(())
+    });
+    let bus: Arc<dyn Bus> = Arc::new(bus);
+    write(service, &writer, bus.clone(), store.clone())?;
+    let closing = bus.clone();
+    writer.finally("close the bus", async move {
+        closing.close().await;
+        Ok(())
+    });
+
+    let durable = store.durable();
+    let metrics = QueryMetrics::register(&service.metrics)?;
+    let history = HistoryService::new(store, reflow_tracing_query::settings::history(config), metrics);
+    let metrics = service.metrics.clone();
+    let capabilities = Capabilities {
+        ingest: Some(bus.clone()),
+        history: Some(Arc::new(LocalHistory::new(Arc::new(history)))),
+        tail: Some(bus),
+        directory,
+        figures: Arc::new(move || figures(&metrics)),
+        durable,
+        service: service.role.program(),
+    };
+    serve(service, &sessions, listener, capabilities)?;
+    greet(config, address, service.admin_address);
+    Ok(())
+}
+
+fn bus_options(config: &Config) -> LocalOptions {
+    LocalOptions { dead_letters: dead_letters(config), ..LocalOptions::default() }
+}
+
+/// Beside the database; with the memory backend nothing outlives the process, dead letters included.
+fn dead_letters(config: &Config) -> Option<PathBuf> {
+    let beside = config.storage.sqlite.database_path.parent();
+    match config.storage.backend {
+        Backend::Memory => None,
+        Backend::Sqlite | Backend::Postgres => beside.map(|folder| folder.join("dead-letters")),
+    }
+}
+
+/// Says where everything is, for the person at the terminal; the log has it as well.
+fn greet(config: &Config, address: SocketAddr, admin: Option<SocketAddr>) {
+    let stored = match config.storage.backend {
+        Backend::Memory => "memory only: nothing survives this process".to_owned(),
+        Backend::Sqlite => config.storage.sqlite.database_path.display().to_string(),
+        Backend::Postgres => config.storage.postgres.connection_url.as_ref().map_or_else(String::new, ToString::to_string),
+    };
+    println!("reflow-tracing {} is listening", env!("CARGO_PKG_VERSION"));
+    println!("  programs and viewers  ws://{address}/");
+    println!("  page                  http://{address}/");
+    if let Some(admin) = admin {
+        println!("  metrics               http://{admin}{}", config.metrics.endpoint);
+    }
+    println!("  stored in             {stored}");
+}

@@ -1,0 +1,101 @@
+//! A commit: one transaction, again as a whole after a deadlock, given up after a time.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use reflow_tracing_chunk::Chunk;
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use super::PostgresStore;
+use super::error::{is_conflict, is_missing_partition, store_error};
+use super::schema::make_partitions;
+use super::steps::Steps;
+use crate::merge::{Hour, unique_ids};
+use crate::sql::commit;
+use crate::{CommitOutcome, StoreError, StoreErrorKind};
+
+const CONTEXT: &str = "committing chunks";
+
+/// Transactions tried before the caller hears of it. Key order makes deadlocks rare; what is left are meetings with compaction and retention.
+const ATTEMPTS: u32 = 8;
+
+impl PostgresStore {
+    pub(super) async fn commit_chunks(&self, chunks: &[Chunk], now_us: i64) -> Result<CommitOutcome, StoreError> {
+        if chunks.is_empty() {
+            return Ok(CommitOutcome::default());
+        }
+        let ids = unique_ids(chunks);
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            self.know_partition(Hour::of(now_us)).await.map_err(|error| store_error(CONTEXT, error))?;
+            let error = match self.try_commit(&ids, chunks, now_us).await? {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            let again = is_conflict(&error) || is_missing_partition(&error);
+            if !again || attempt == ATTEMPTS {
+                return Err(store_error(CONTEXT, error));
+            }
+            if is_missing_partition(&error) {
+                // Somebody dropped it behind our back.
+                *self.partitions.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            tracing::debug!(attempt, %error, "commit is tried again");
+            pause(attempt).await;
+        }
+    }
+
+    /// The outer error is final, the inner one may pass.
+    async fn try_commit(
+        &self,
+        ids: &[Uuid],
+        chunks: &[Chunk],
+        now_us: i64,
+    ) -> Result<Result<CommitOutcome, sqlx::Error>, StoreError> {
+        let mut connection = self.reader.pool.acquire().await.map_err(|error| store_error(CONTEXT, error))?;
+        let run = self.transaction(&mut connection, ids, chunks, now_us);
+        match tokio::time::timeout(self.commit_timeout, run).await {
+            Ok(done) => Ok(done),
+            Err(_) => {
+                // Nobody knows what this connection is in the middle of: it must not go back to the pool.
+                drop(connection.detach());
+                let reason = format!("no answer within {} s", self.commit_timeout.as_secs());
+                Err(StoreError::new(StoreErrorKind::Unavailable, CONTEXT, reason))
+            }
+        }
+    }
+
+    async fn transaction(
+        &self,
+        connection: &mut PgConnection,
+        ids: &[Uuid],
+        chunks: &[Chunk],
+        now_us: i64,
+    ) -> Result<CommitOutcome, sqlx::Error> {
+        let mut transaction = connection.begin().await?;
+        let mut steps = Steps { connection: &mut transaction, slot: self.slot.number() };
+        let outcome = commit::run(&mut steps, ids, chunks, now_us, &self.limits).await?;
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
+    /// Makes today's partition, and those of the next days, unless this writer has done so before.
+    async fn know_partition(&self, at: Hour) -> Result<(), sqlx::Error> {
+        let known = *self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        if known == Some((at.day, at.day)) {
+            return Ok(());
+        }
+        make_partitions(&self.reader.pool, at).await?;
+        *self.partitions.lock().unwrap_or_else(PoisonError::into_inner) = Some((at.day, at.day));
+        Ok(())
+    }
+}
+
+/// Some milliseconds, more each time, never the same for two writers.
+pub(super) async fn pause(attempt: u32) {
+    let most_ms = 4_u64 << attempt.min(7);
+    tokio::time::sleep(Duration::from_millis(rand::random_range(1..=most_ms))).await;
+}

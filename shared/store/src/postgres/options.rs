@@ -1,0 +1,91 @@
+//! How a PostgreSQL store is connected to.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::{Limits, StoreError, StoreErrorKind};
+
+/// Where the database is and how many connections it may have.
+#[derive(Clone)]
+pub struct PostgresOptions {
+    /// `postgres://user:password@host:port/database`. Never printed.
+    pub connection_url: String,
+    /// Connections at most. Default 10.
+    pub max_connections: u32,
+    /// Connections kept open. Default 1.
+    pub min_connections: u32,
+    /// How long to wait for a connection. Default 30 s.
+    pub acquire_timeout: Duration,
+    /// How long a commit may take before its connection is given up. Default 60 s. A redelivery finds out what became of it.
+    pub commit_timeout: Duration,
+    /// Idle time after which a trace counts as ended, in answers to questions that bring none. Default 15 minutes.
+    pub trace_idle: Duration,
+    /// Cardinality limits.
+    pub limits: Limits,
+}
+
+impl PostgresOptions {
+    /// Defaults for a database.
+    pub fn new(connection_url: impl Into<String>) -> Self {
+        Self {
+            connection_url: connection_url.into(),
+            max_connections: 10,
+            min_connections: 1,
+            acquire_timeout: Duration::from_secs(30),
+            commit_timeout: Duration::from_secs(60),
+            trace_idle: Duration::from_secs(15 * 60),
+            limits: Limits::default(),
+        }
+    }
+
+    pub(super) fn trace_idle_us(&self) -> i64 {
+        i64::try_from(self.trace_idle.as_micros()).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn connect(&self, role: &str) -> Result<PgConnectOptions, StoreError> {
+        let options = PgConnectOptions::from_str(&self.connection_url).map_err(|error| {
+            // The parser's own text may quote parts of the url, and the url holds a password.
+            let _ = error;
+            let reason = "not a url such as postgres://user:password@host:port/database";
+            StoreError::new(StoreErrorKind::Unavailable, "reading the connection url", reason)
+        })?;
+        let settings = [
+            // Statements here are short: compiling one takes longer than running it.
+            ("jit", "off"),
+            // Custom plans know how frequent the actor asked for is.
+            ("plan_cache_mode", if role == "reader" { "force_custom_plan" } else { "auto" }),
+            // A writer that hangs in the middle must not hold its locks for ever.
+            ("idle_in_transaction_session_timeout", "60s"),
+        ];
+        Ok(options
+            .application_name(&format!("reflow-tracing-{role}"))
+            .options(settings)
+            .statement_cache_capacity(256)
+            .disable_statement_logging())
+    }
+
+    pub(super) fn pool(&self) -> PgPoolOptions {
+        PgPoolOptions::new()
+            .max_connections(self.max_connections.max(1))
+            .min_connections(self.min_connections.min(self.max_connections.max(1)))
+            .acquire_timeout(self.acquire_timeout)
+    }
+}
+
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOptions")
+            .field("connection_url", &"…")
+            .field("max_connections", &self.max_connections)
+            .field("min_connections", &self.min_connections)
+            .field("acquire_timeout", &self.acquire_timeout)
+            .field("commit_timeout", &self.commit_timeout)
+            .field("trace_idle", &self.trace_idle)
+            .field("limits", &self.limits)
+            .finish()
+    }
+}

@@ -1,0 +1,111 @@
+//! The schema of a PostgreSQL database, and its partitions.
+
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use super::error::store_error;
+use crate::StoreError;
+use crate::merge::Hour;
+use crate::sql::migration::{Migration, pending};
+
+const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "init", sql: include_str!("../../migrations/postgres/0001_init.sql") }];
+
+/// First number of all our advisory locks: "rflw".
+pub(super) const LOCK_CLASS: i32 = 0x7266_6c77;
+/// Second number of the lock on the schema; writer slots have the numbers from 0.
+const SCHEMA_LOCK: i32 = -1;
+
+/// Days for which partitions are made ahead: a weekend without maintenance.
+const DAYS_AHEAD: i64 = 3;
+
+const CONTEXT: &str = "migrating the database";
+
+/// The version of the schema; 0 when there is none.
+pub(super) async fn version(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass('schema_migrations') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        return Ok(0);
+    }
+    sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM schema_migrations").fetch_one(&mut *connection).await
+}
+
+/// Applies what is missing in one transaction, under a lock: several writers may start at once.
+pub(super) async fn migrate(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
+    let failed = |error| store_error(CONTEXT, error);
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    lock(&mut transaction).await.map_err(failed)?;
+    let found = version(&mut transaction).await.map_err(failed)?;
+    let steps = pending(MIGRATIONS, found)?;
+    for step in steps {
+        apply(&mut transaction, step).await.map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)?;
+    for step in steps {
+        tracing::info!(version = step.version, name = step.name, "applied migration");
+    }
+    Ok(steps.iter().map(|step| step.version).collect())
+}
+
+async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1, $2)").bind(LOCK_CLASS).bind(SCHEMA_LOCK).execute(connection).await?;
+    Ok(())
+}
+
+async fn apply(connection: &mut PgConnection, step: &Migration) -> Result<(), sqlx::Error> {
+    connection
+        .execute(sqlx::raw_sql(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (version bigint PRIMARY KEY, name text NOT NULL, \
+             applied_at timestamptz NOT NULL DEFAULT now())",
+        ))
+        .await?;
+    connection.execute(sqlx::raw_sql(step.sql)).await?;
+    sqlx::query("INSERT INTO schema_migrations (version, name) VALUES ($1, $2)")
+        .bind(step.version)
+        .bind(step.name)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Makes the partitions of a day and of some days after it, where they are missing.
+pub(super) async fn make_partitions(pool: &PgPool, at: Hour) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    lock(&mut transaction).await?;
+    for day in at.day..=at.day + DAYS_AHEAD {
+        // CREATE … IF NOT EXISTS would lock the parent table, and with it all commits, even where there is nothing to do.
+        let name = partition(day);
+        let exists: bool =
+            sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(&name).fetch_one(&mut *transaction).await?;
+        if !exists {
+            let sql = format!("CREATE TABLE {name} PARTITION OF chunks FOR VALUES FROM ({day}) TO ({})", day + 1);
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
+            tracing::debug!(partition = name, "made partition");
+        }
+    }
+    transaction.commit().await
+}
+
+/// The partition of a day: `chunks_20261231`, or by number where the calendar ends.
+pub(super) fn partition(day: i64) -> String {
+    let date = i32::try_from(day).ok().and_then(|days| chrono::DateTime::from_timestamp(i64::from(days) * 86_400, 0));
+    match date {
+        Some(date) if (0..=9999).contains(&chrono::Datelike::year(&date)) => format!("chunks_{}", date.format("%Y%m%d")),
+        _ => format!("chunks_day_{}{}", if day < 0 { "m" } else { "" }, day.unsigned_abs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_named_by_date() {
+        assert_eq!(partition(0), "chunks_19700101");
+        assert_eq!(partition(20_000), "chunks_20241004");
+        assert_eq!(partition(i64::MAX), "chunks_day_9223372036854775807");
+        assert_eq!(partition(-1_000_000), "chunks_day_m1000000");
+    }
+}

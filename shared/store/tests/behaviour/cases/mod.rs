@@ -1,0 +1,9 @@
+//! The behaviour, one case a promise.
+
+pub mod commit;
+pub mod compaction;
+pub mod order;
+pub mod query;
+pub mod retention;
+pub mod rollup;
+pub mod summary;

@@ -1,0 +1,73 @@
+//! Dead letters for people: why each could not be stored, when, and what it was about.
+
+use anyhow::Context;
+use chrono::{DateTime, SecondsFormat, Utc};
+use reflow_tracing_bus::{Bus, DeadLetter, NatsBus};
+use reflow_tracing_chunk::Chunk;
+use reflow_tracing_service::Config;
+use serde_json::{Value, json};
+
+use crate::settings;
+
+/// Prints the newest dead letters of the bus, one JSON object a line, newest first.
+///
+/// # Errors
+///
+/// When the bus cannot be reached.
+pub async fn print(config: &Config, limit: usize) -> anyhow::Result<()> {
+    let bus = NatsBus::connect(settings::nats(config, "reflow-writer dead-letters")?).await?;
+    bus.declare_when_reachable().await.context("cannot reach the bus")?;
+    let letters = bus.dead_letters(limit).await.context("cannot read the dead letters")?;
+    for letter in &letters {
+        println!("{}", describe(letter));
+    }
+    eprintln!("{} of {} dead letters", letters.len(), bus.lag().await?.dead_letters);
+    bus.close().await;
+    Ok(())
+}
+
+/// One dead letter, as far as it can be read.
+pub fn describe(letter: &DeadLetter) -> Value {
+    let mut out = json!({
+        "reason": letter.reason,
+        "at": date(letter.at_us),
+        "message_bytes": letter.message.len(),
+    });
+    let chunk = match Chunk::decode(letter.message.clone()) {
+        Ok(Chunk { header, payload }) => json!({
+            "chunk_id": header.chunk_uuid(),
+            "trace_id": header.trace_uuid(),
+            "tenant": header.tenant,
+            "flow_id": header.flow_id,
+            "received": date(header.received_us),
+            "events": header.event_count,
+            "payload_bytes": payload.len(),
+            "client_id": header.client.as_ref().map(|client| &client.client_id),
+        }),
+        Err(error) => json!({ "unreadable": error.to_string() }),
+    };
+    out["chunk"] = chunk;
+    out
+}
+
+fn date(us: i64) -> Option<String> {
+    DateTime::<Utc>::from_timestamp_micros(us).map(|date| date.to_rfc3339_opts(SecondsFormat::Micros, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::tests::fake::message;
+
+    #[test]
+    fn readable_and_unreadable_letters_are_described() {
+        let letter = |message| DeadLetter { reason: "rejected: nul".into(), at_us: 1_700_000_000_000_000, message };
+        let described = describe(&letter(message("a")));
+        assert_eq!((&described["reason"], &described["chunk"]["events"]), (&json!("rejected: nul"), &json!(1)));
+        assert_eq!(described["at"], "2023-11-14T22:13:20.000000Z");
+        let described = describe(&letter(Bytes::from_static(b"nonsense")));
+        assert!(described["chunk"]["unreadable"].is_string() && described["message_bytes"] == 8);
+    }
+}
