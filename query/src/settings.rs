@@ -8,7 +8,7 @@ use reflow_tracing_chunk::FlowNaming;
 use reflow_tracing_protocol::codec::Codec;
 use reflow_tracing_service::config::{Algorithm, Config};
 use reflow_tracing_session::SessionLimits;
-use reflow_tracing_store::SqliteOptions;
+use reflow_tracing_store::{PostgresOptions, SqliteOptions};
 
 use crate::history::{HistoryOptions, system_clock};
 
@@ -53,6 +53,24 @@ pub fn sqlite(config: &Config) -> SqliteOptions {
         trace_idle: config.retention.trace_idle(),
         ..SqliteOptions::new(&sqlite.database_path)
     }
+}
+
+/// How a PostgreSQL database is reached.
+///
+/// # Errors
+///
+/// Without a url, which the rules of the configuration make sure of.
+pub fn postgres(config: &Config) -> anyhow::Result<PostgresOptions> {
+    let postgres = &config.storage.postgres;
+    let url = postgres.connection_url.as_ref();
+    let url = url.ok_or_else(|| anyhow::anyhow!("storage.postgres.connection_url is not set"))?;
+    Ok(PostgresOptions {
+        max_connections: postgres.max_connections,
+        min_connections: postgres.min_connections,
+        acquire_timeout: postgres.acquire_timeout(),
+        trace_idle: config.retention.trace_idle(),
+        ..PostgresOptions::new(url.expose())
+    })
 }
 
 /// What sessions may do.

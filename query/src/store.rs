@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use reflow_tracing_service::config::{Backend, Config, mask_urls};
 use reflow_tracing_service::Latch;
-use reflow_tracing_store::{SqliteStore, StoreError, StoreErrorKind, StoreReader};
+use reflow_tracing_store::{PostgresStore, SqliteStore, StoreError, StoreErrorKind, StoreReader};
 use tokio::time::sleep;
 
 use crate::settings;
@@ -45,6 +45,6 @@ async fn try_open(config: &Config) -> anyhow::Result<Result<Arc<dyn StoreReader>
     Ok(match config.storage.backend {
         Backend::Memory => anyhow::bail!("no other process sees the memory backend"),
         Backend::Sqlite => SqliteStore::open_reader(&settings::sqlite(config)).await.map(shared),
-        Backend::Postgres => anyhow::bail!("postgres"),
+        Backend::Postgres => PostgresStore::connect_reader(&settings::postgres(config)?).await.map(shared),
     })
 }

@@ -3,7 +3,7 @@
 use reflow_tracing_bus::NatsOptions;
 use reflow_tracing_service::config::{Config, EvictionPolicy, JournalMode, Synchronous};
 use reflow_tracing_store::{
-    EvictionPolicy as Eviction, Limits, MemoryStore, SqliteJournalMode, SqliteOptions, SqliteSynchronous,
+    EvictionPolicy as Eviction, Limits, MemoryStore, PostgresOptions, SqliteJournalMode, SqliteOptions, SqliteSynchronous,
 };
 
 /// How the bus is reached.
@@ -46,6 +46,24 @@ pub fn sqlite(config: &Config) -> SqliteOptions {
         trace_idle: config.retention.trace_idle(),
         ..SqliteOptions::new(&sqlite.database_path)
     }
+}
+
+/// How a PostgreSQL database is reached.
+///
+/// # Errors
+///
+/// Without a url, which the rules of the configuration make sure of.
+pub fn postgres(config: &Config) -> anyhow::Result<PostgresOptions> {
+    let postgres = &config.storage.postgres;
+    let url = postgres.connection_url.as_ref();
+    let url = url.ok_or_else(|| anyhow::anyhow!("storage.postgres.connection_url is not set"))?;
+    Ok(PostgresOptions {
+        max_connections: postgres.max_connections,
+        min_connections: postgres.min_connections,
+        acquire_timeout: postgres.acquire_timeout(),
+        trace_idle: config.retention.trace_idle(),
+        ..PostgresOptions::new(url.expose())
+    })
 }
 
 /// A store that forgets when the process ends.

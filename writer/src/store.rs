@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use reflow_tracing_service::Latch;
 use reflow_tracing_service::config::{Backend, Config, mask_urls};
-use reflow_tracing_store::{SqliteStore, Store, StoreError, StoreErrorKind};
+use reflow_tracing_store::{PostgresStore, SqliteStore, Store, StoreError, StoreErrorKind};
 use tokio::time::sleep;
 
 use crate::settings;
@@ -49,7 +49,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Vec<i64>> {
     match config.storage.backend {
         Backend::Memory => anyhow::bail!("the memory backend has no schema"),
         Backend::Sqlite => SqliteStore::migrate(&settings::sqlite(config)).await.context("cannot migrate"),
-        Backend::Postgres => anyhow::bail!("postgres"),
+        Backend::Postgres => PostgresStore::migrate(&settings::postgres(config)?).await.context("cannot migrate"),
     }
 }
 
@@ -60,6 +60,6 @@ async fn try_open(config: &Config) -> anyhow::Result<Result<Arc<dyn Store>, Stor
     Ok(match config.storage.backend {
         Backend::Memory => Ok(shared(settings::memory(config))),
         Backend::Sqlite => SqliteStore::open_writer(&settings::sqlite(config)).await.map(shared),
-        Backend::Postgres => anyhow::bail!("postgres"),
+        Backend::Postgres => PostgresStore::connect_writer(&settings::postgres(config)?).await.map(shared),
     })
 }

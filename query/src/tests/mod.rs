@@ -1,6 +1,7 @@
 //! Answers as clients read them: with the published types in v1, as JSON in v2.
 
 mod fake;
+mod stored;
 
 use std::sync::Arc;
 

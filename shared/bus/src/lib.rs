@@ -48,7 +48,8 @@ pub trait Bus: Send + Sync {
     /// is a [`BusErrorKind::Setup`] error.
     async fn consumer(&self) -> Result<Box<dyn Consumer>, BusError>;
 
-    /// Chunks as they are stored, from now on. What the reader is too slow for is told as [`TailItem::Missed`].
+    /// Chunks as they are stored, from now on. What the reader is too slow for is told as [`TailItem::Missed`]. *nats*: fails with
+    /// [`BusErrorKind::Unavailable`] while the server is away; a tail that is open lives through it.
     async fn tail(&self, filter: TailFilter) -> Result<Tail, BusError>;
 
     /// Keeps a chunk that can never be stored, with the reason; durable when this returns (*local* without a folder: kept in

@@ -11,7 +11,7 @@ mod limits;
 mod memory;
 mod merge;
 mod model;
-//mod postgres;
+mod postgres;
 mod reading;
 mod sql;
 mod sqlite;
@@ -21,7 +21,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub use limits::Limits;
 pub use memory::{EvictionPolicy, MemoryStore};
 pub use model::*;
-//pub use postgres::{PostgresOptions, PostgresReader, PostgresStore};
+pub use postgres::{PostgresOptions, PostgresReader, PostgresStore};
 pub use sqlite::{SqliteJournalMode, SqliteOptions, SqliteReader, SqliteStore, SqliteSynchronous};
 pub use status::{TraceStatus, status_of};
 

@@ -6,11 +6,18 @@
 //! but judged by the tests. `--help` says what can be chosen.
 
 mod backend;
+mod idle;
+mod live;
 mod load;
 mod meter;
 mod options;
 mod parts;
+mod paths;
+mod queries;
 mod report;
+mod senders;
+mod storage;
+mod systems;
 
 use anyhow::Result;
 
@@ -29,7 +36,13 @@ async fn run(options: &Options) -> Result<()> {
         eprintln!("{section}:");
         match section {
             "parts" => parts::run(options, &mut report).await?,
-            _ => {}
+            "sqlite" => paths::sqlite(options, &mut report).await?,
+            "nats" => paths::nats(options, &mut report).await?,
+            "v1" => paths::v1(options, &mut report).await?,
+            "live" => live::run(options, &mut report).await?,
+            "storage" => storage::run(options, &mut report).await?,
+            "idle" => idle::run(options, &mut report).await?,
+            _ => queries::run(options, &mut report).await?,
         }
     }
     report.print();

@@ -56,7 +56,8 @@ impl<'a> Meter<'a> {
         let share = |(name, used): &(&str, Duration)| {
             format!("{name} {:.0}%", 100.0 * used.as_secs_f64() / cpu.as_secs_f64().max(1e-3))
         };
-        let note = if shares.len() == 1 { String::new() } else { shares.iter().map(share).collect::<Vec<_>>().join(", ") };
+        let note =
+            if shares.len() == 1 { String::new() } else { shares.iter().map(share).collect::<Vec<_>>().join(", ") };
         Ok((Rate { events, cpu, wall }, note))
     }
 }
@@ -83,7 +84,7 @@ fn own_cpu() -> Result<Duration> {
 }
 
 /// Latencies, for their percentiles.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Latencies(Vec<Duration>);
 
 impl Latencies {

@@ -115,7 +115,9 @@ impl Report {
     /// Prints the table.
     pub fn print(&self) {
         println!("\nmachine: {}", machine());
-        println!("rates are events per CPU-second of all processes involved, the client included; `bound` is what the parts allow\n");
+        println!(
+            "rates are events per CPU-second of all processes involved, the client included; `bound` is what the parts allow\n"
+        );
         println!(
             "{:<58} {:>12} {:<13} {:>11} {:>9} {:>9} {:<15} {:>6} {:<8} note",
             "figure", "value", "unit", "events/s", "bound", "of bound", "goal", "ratio", ""
@@ -176,6 +178,7 @@ fn number(value: f64) -> String {
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
+    let model =
+        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
     format!("{cores} cores, {}", model.unwrap_or("unknown processor"))
 }

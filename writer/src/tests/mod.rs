@@ -1,6 +1,7 @@
 //! What is promised of a writer, with a store and a bus that misbehave on demand.
 
 pub(crate) mod fake;
+mod local;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

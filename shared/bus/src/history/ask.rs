@@ -176,13 +176,13 @@ impl Answer {
         loop {
             tokio::select! {
                 biased;
+                () = sleep_until(self.deadline) => return Err(timed_out("the deadline has passed")),
                 message = self.inbound.next() => {
                     let Some(message) = message else { return Err(unavailable("the connection has ended")) };
                     if let Some(reply) = self.read(message)? {
                         return Ok(reply);
                     }
                 }
-                () = sleep_until(self.deadline) => return Err(timed_out("the deadline has passed")),
                 () = sleep_until(silent_at) => return Err(timed_out("the query service does not answer any more")),
                 () = sleep_until(ping_at) => {
                     // The last grant again mends one that was lost, and finds out whether anybody is there.

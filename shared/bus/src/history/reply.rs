@@ -101,9 +101,9 @@ impl Talk {
         loop {
             tokio::select! {
                 biased;
+                () = sleep_until(self.deadline) => return Err(timed_out()),
                 word = self.words.next() => self.hear(word)?,
                 output = &mut future => return Ok(output),
-                () = sleep_until(self.deadline) => return Err(timed_out()),
                 () = sleep_until(self.alive_at) => self.say(Reply::Alive).await?,
             }
         }

@@ -31,6 +31,9 @@ use crate::{Bus, Consumer, DeadLetter, Lag, Tail, TailFilter};
 
 /// Declaring again at run time happens at most so often.
 const REPAIR_PAUSE: Duration = Duration::from_secs(2);
+/// And so long after something was found missing: nats-server 2.9 still clears the files of a deleted stream when it has said
+/// that it is gone, and takes those of a new one with them.
+const REPAIR_DELAY: Duration = Duration::from_secs(1);
 /// How long `close` waits until the server has what was sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -121,6 +124,7 @@ impl Inner {
         if repaired.is_some_and(|at| at.elapsed() < REPAIR_PAUSE) {
             return;
         }
+        sleep(REPAIR_DELAY).await;
         match declare(&self.link, &self.options).await {
             Ok(()) => add(&self.stats.repairs, 1),
             Err(error) => tracing::warn!(%error, "streams or consumer are missing and cannot be declared"),

@@ -3,9 +3,9 @@
 //! Guarantee: it connects in the background, for ever, and tells who asks whether it is up and how often it has come up. What
 //! it says is read from the client's own state; events only wake those who wait, for the client may drop events.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
@@ -21,6 +21,7 @@ use crate::stats::{BusStats, add};
 const SUBSCRIPTION_CAPACITY: usize = 4096;
 /// How long to wait for an event that the client may have dropped.
 const EVENT_GRACE: Duration = Duration::from_millis(250);
+const TELL_FAILURE_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(crate) struct Link {
@@ -36,6 +37,7 @@ impl Link {
         let dropped = Arc::new(AtomicU64::new(0));
         let dropped_in_callback = Arc::clone(&dropped);
         let connected_before = AtomicU64::new(0);
+        let failed_at = Mutex::new(None);
         let mut connect = ConnectOptions::new()
             .name(format!("{} {role}", options.client_name))
             .retry_on_initial_connect()
@@ -52,6 +54,7 @@ impl Link {
                     }
                     Event::SlowConsumer(_) => add(&dropped_in_callback, 1),
                     Event::ServerError(error) => tracing::warn!(%error, "nats server reported an error"),
+                    Event::ClientError(error) if is_due(&failed_at) => tracing::warn!(%error, "cannot connect to nats"),
                     _ => {}
                 }
                 waker.send_replace(());
@@ -103,6 +106,16 @@ impl Link {
             }
         }
     }
+}
+
+/// Whether a failure to connect should be told: a server that is away is tried often, and told of now and then.
+fn is_due(told: &Mutex<Option<Instant>>) -> bool {
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_due = told.is_none_or(|at| at.elapsed() >= TELL_FAILURE_EVERY);
+    if is_due {
+        *told = Some(Instant::now());
+    }
+    is_due
 }
 
 /// At once, then 50 ms doubling up to 2 s: quick after a restart, easy on a server that is away for long.

@@ -57,7 +57,7 @@ impl Flow {
 /// What became of one attempt.
 enum Attempt {
     Stored(PublishAck),
-    /// The stream or its disk is full.
+    /// The stream is full, or the server cannot write.
     Full(String),
     /// The stream is not there.
     Missing,
@@ -117,7 +117,7 @@ impl Inner {
                 Attempt::TooLarge => return Err(too_large(message.len(), self.link.client.max_payload())),
                 Attempt::Full(reason) => {
                     if !self.flow.full.swap(true, Ordering::AcqRel) {
-                        tracing::warn!(%reason, "chunk stream is full, publishers wait");
+                        tracing::warn!(%reason, "chunk stream takes no more, publishers wait");
                     }
                     if probing.is_none() {
                         add(&self.stats.full_waits, 1);

@@ -224,7 +224,6 @@ async fn a_server_that_comes_late_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_vanish_are_declared_again() {
-    tracing_subscriber::fmt().with_env_filter("reflow_tracing_bus=debug").init();
     let server = NatsServer::start();
     let bus: Arc<dyn Bus> = Arc::new(bus(options(server.url())).await);
     let (committed, _writer) = spawn_writer(&bus).await;

@@ -1,8 +1,9 @@
 //! What a tail says when its connection, not its reader, is the trouble.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Request, RequestErrorKind};
 use futures_util::StreamExt;
 use reflow_tracing_bus::{Bus, NatsBus, NatsOptions, Tail, TailFilter, TailItem};
 use reflow_tracing_chunk::Chunk;
@@ -35,13 +36,22 @@ async fn misses(tail: &mut Tail) {
     }
 }
 
+/// Whether the server knows the tail's subscription: only then a question without an answer takes its time.
+async fn is_subscribed(client: &async_nats::Client) -> bool {
+    let question = Request::new().timeout(Some(Duration::from_millis(100)));
+    let asked = client.send_request(format!("reflow.live.{TENANT}._.0"), question).await;
+    asked.is_err_and(|error| error.kind() == RequestErrorKind::TimedOut)
+}
+
 /// Cuts the viewer's connections, lets something happen, and mends them.
-async fn away(proxy: &Proxy, viewer: &NatsBus, meanwhile: impl Future<Output = ()>) {
+async fn away(server: &NatsServer, proxy: &Proxy, viewer: &NatsBus, meanwhile: impl Future<Output = ()>) {
+    let client = async_nats::connect(server.url()).await.unwrap();
     let before = viewer.stats().reconnects.load(Ordering::Relaxed);
     proxy.cut();
-    eventually("cut", async || (!viewer.is_connected()).then_some(())).await;
+    eventually("cut", async || (!is_subscribed(&client).await).then_some(())).await;
     meanwhile.await;
     proxy.mend();
+    eventually("subscribed again", async || is_subscribed(&client).await.then_some(())).await;
     // The bus's own connection and the tails'.
     let back = async || (viewer.stats().reconnects.load(Ordering::Relaxed) >= before + 2).then_some(());
     eventually("mended", back).await;
@@ -56,7 +66,7 @@ async fn what_was_stored_while_the_connection_was_away_is_told_as_missed() {
     let (before, after) = (chunk(), chunk());
     other.publish(before.clone()).await.unwrap();
     shows(&mut tail, &before).await;
-    away(&proxy, &viewer, async { other.publish(chunk()).await.unwrap() }).await;
+    away(&server, &proxy, &viewer, async { other.publish(chunk()).await.unwrap() }).await;
     misses(&mut tail).await;
     other.publish(after.clone()).await.unwrap();
     shows(&mut tail, &after).await;
@@ -70,7 +80,7 @@ async fn a_connection_that_was_away_while_nothing_happened_is_no_gap() {
     let (viewer, other) = (bus(proxy.url()).await, bus(server.url()).await);
     let mut tail = viewer.tail(TailFilter::tenant(TENANT)).await.unwrap();
     for _ in 0..3 {
-        away(&proxy, &viewer, async {}).await;
+        away(&server, &proxy, &viewer, async {}).await;
         for chunk in [chunk(), chunk()] {
             other.publish(chunk.clone()).await.unwrap();
             shows(&mut tail, &chunk).await;
@@ -140,7 +150,7 @@ async fn a_stream_made_anew_is_followed() {
     // Sequences begin at 1 again. For a few seconds that looks like something of before the tail; then it is shown.
     let shown = eventually("a chunk is shown", async || {
         soon("publish", bus.publish(chunk())).await.unwrap();
-        tokio::time::timeout(std::time::Duration::from_millis(100), tail.stream.next()).await.ok().flatten()
+        tokio::time::timeout(Duration::from_millis(100), tail.stream.next()).await.ok().flatten()
     });
     assert!(matches!(shown.await, TailItem::Chunk(_)));
 }

@@ -1,6 +1,6 @@
 //! A commit: one transaction, again as a whole after a deadlock, given up after a time.
 
-use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reflow_tracing_chunk::Chunk;
@@ -41,7 +41,7 @@ impl PostgresStore {
             }
             if is_missing_partition(&error) {
                 // Somebody dropped it behind our back.
-                *self.partitions.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                self.known_day.store(i64::MIN, Ordering::Relaxed);
             }
             tracing::debug!(attempt, %error, "commit is tried again");
             pause(attempt).await;
@@ -84,12 +84,11 @@ impl PostgresStore {
 
     /// Makes today's partition, and those of the next days, unless this writer has done so before.
     async fn know_partition(&self, at: Hour) -> Result<(), sqlx::Error> {
-        let known = *self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-        if known == Some((at.day, at.day)) {
+        if self.known_day.load(Ordering::Relaxed) == at.day {
             return Ok(());
         }
         make_partitions(&self.reader.pool, at).await?;
-        *self.partitions.lock().unwrap_or_else(PoisonError::into_inner) = Some((at.day, at.day));
+        self.known_day.store(at.day, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -37,8 +37,8 @@ pub struct PostgresStore {
     slot: Slot,
     limits: Limits,
     commit_timeout: Duration,
-    /// The last day for which this writer knows that there is a partition, and the first of them in a row.
-    partitions: std::sync::Mutex<Option<(i64, i64)>>,
+    /// The day whose partition this writer knows to be there; `i64::MIN` when it knows of none.
+    known_day: AtomicI64,
     /// Last trace that compaction looked at.
     compact_cursor: AtomicI64,
 }
@@ -70,7 +70,7 @@ impl PostgresStore {
             slot: Slot::take(connect).await?,
             limits: options.limits,
             commit_timeout: options.commit_timeout,
-            partitions: std::sync::Mutex::new(None),
+            known_day: AtomicI64::new(i64::MIN),
             compact_cursor: AtomicI64::new(0),
         })
     }

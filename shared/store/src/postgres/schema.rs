@@ -49,7 +49,7 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<Vec<i64>, S
     Ok(steps.iter().map(|step| step.version).collect())
 }
 
-async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_advisory_xact_lock($1, $2)").bind(LOCK_CLASS).bind(SCHEMA_LOCK).execute(connection).await?;
     Ok(())
 }

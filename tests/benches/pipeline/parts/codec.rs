@@ -21,7 +21,10 @@ pub fn run(options: &Options, report: &mut Report) -> Result<()> {
     let batches = Load::new(1, Utc::now()).batches(BATCHES);
     let (time, events) = (options.part_time(), (BATCHES * BATCH_EVENTS) as u64);
 
-    report.part(CLIENT, repeat(time, events, || batches.iter().try_for_each(|batch| batch.frame(batch.trace_id).map(drop)))?);
+    report.part(
+        CLIENT,
+        repeat(time, events, || batches.iter().try_for_each(|batch| batch.frame(batch.trace_id).map(drop)))?,
+    );
 
     let frames = batches.iter().map(|batch| batch.frame(batch.trace_id)).collect::<Result<Vec<_>>>()?;
     let packed = frames.iter().map(|frame| Ok(BatchFrame::decode(frame)?)).collect::<Result<Vec<_>>>()?;
@@ -46,7 +49,13 @@ pub fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.part(INDEX, repeat(time, events, || texts.iter().try_for_each(|text| build(text).map(drop)))?);
 
     let chunks = batches.iter().map(|batch| batch.chunk(Origin::V2Batch, now_us())).collect::<Result<Vec<_>>>()?;
-    report.part(ENCODE, repeat(time, events, || { chunks.iter().for_each(|chunk| drop(chunk.encode())); Ok(()) })?);
+    report.part(
+        ENCODE,
+        repeat(time, events, || {
+            chunks.iter().for_each(|chunk| drop(chunk.encode()));
+            Ok(())
+        })?,
+    );
     let messages: Vec<Bytes> = chunks.iter().map(Chunk::encode).collect();
     let decode = |message: &Bytes| Chunk::decode(message.clone()).map(drop).context("a chunk does not decode");
     report.part(DECODE, repeat(time, events, || messages.iter().try_for_each(decode))?);

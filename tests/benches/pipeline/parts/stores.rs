@@ -6,8 +6,8 @@ use reflow_tracing_chunk::{Chunk, Origin};
 use reflow_tracing_store::StoreWriter;
 use reflow_tracing_tests::Process;
 
-use super::SQLITE;
-use crate::backend::SqliteBackend;
+use super::{POSTGRES, SQLITE};
+use crate::backend::{PostgresBackend, SqliteBackend};
 use crate::load::{BATCH_EVENTS, Load, TRACE_BATCHES, again, now_us};
 use crate::meter::{Meter, Rate};
 use crate::options::Options;
@@ -23,6 +23,9 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.part(SQLITE, commit(&store, &chunks, &[]).await?);
     store.close().await;
 
+    let postgres = PostgresBackend::start().await?;
+    let store = postgres.open().await?;
+    report.part(POSTGRES, commit(&store, &chunks, &[("postgres", postgres.process())]).await?);
     Ok(())
 }
 

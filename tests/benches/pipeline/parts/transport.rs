@@ -26,7 +26,8 @@ const IN_FLIGHT: usize = 64;
 
 pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
     let batches = Load::new(2, Utc::now()).batches(50);
-    let frames = batches.iter().map(|batch| batch.frame(batch.trace_id).map(Bytes::from)).collect::<Result<Vec<_>>>()?;
+    let frames =
+        batches.iter().map(|batch| batch.frame(batch.trace_id).map(Bytes::from)).collect::<Result<Vec<_>>>()?;
     let chunks = batches.iter().map(|batch| batch.chunk(Origin::V2Batch, now_us())).collect::<Result<Vec<_>>>()?;
     report.part(SOCKET, socket(&frames, options.part_time()).await?);
 
@@ -54,7 +55,8 @@ async fn socket(frames: &[Bytes], time: Duration) -> Result<Rate> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let mut socket = tokio_tungstenite::accept_async(stream).await?;
-        let answer = Response::BatchRecorded { batch_id: Uuid::nil(), accepted: 200, rejected: Vec::new(), durable: true };
+        let answer =
+            Response::BatchRecorded { batch_id: Uuid::nil(), accepted: 200, rejected: Vec::new(), durable: true };
         let answer = serde_json::to_string(&answer)?;
         while let Some(Ok(Message::Binary(_))) = socket.next().await {
             socket.send(Message::text(answer.clone())).await?;
@@ -111,12 +113,8 @@ async fn publish(bus: &dyn Bus, chunks: &[Chunk], count: usize) -> Result<()> {
 }
 
 async fn pull(bus: &dyn Bus, count: usize) -> Result<()> {
-    let limits = PullLimits {
-        max_messages: 500,
-        max_bytes: 8 << 20,
-        linger: Duration::ZERO,
-        max_wait: Duration::from_secs(5),
-    };
+    let limits =
+        PullLimits { max_messages: 500, max_bytes: 8 << 20, linger: Duration::ZERO, max_wait: Duration::from_secs(5) };
     let mut consumer = bus.consumer().await?;
     let mut pulled = 0;
     while pulled < count {

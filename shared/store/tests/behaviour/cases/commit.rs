@@ -1,6 +1,6 @@
 //! What a commit promises.
 
-use reflow_tracing_store::{CommitOutcome, StoreWriter};
+use reflow_tracing_store::CommitOutcome;
 
 use crate::support::*;
 

@@ -86,7 +86,7 @@ pub async fn clients_say_what_they_recorded(db: &impl Fixture) {
     let first = chunk(1, 11, T0, 10).client("b", 0, 0, 1);
     let third = chunk(1, 13, T0, 5).client("b", 30, 4, 0);
     commit(&*store, &[third, chunk(1, 12, T0, 3).client("a", 0, 0, 0)], T0).await;
-    commit(&*store, &[first.clone()], T0).await;
+    commit(&*store, std::slice::from_ref(&first), T0).await;
     commit(&*store, &[first], T0).await;
     let clients = summary(&*store, 1, T0).await.clients;
     let row = |client_id: &str, recorded, stored, dropped, rejected| ClientRow {

@@ -24,6 +24,33 @@ pub trait Fixture: Send + Sync {
     }
 }
 
+/// Makes another one, for cases that need several.
+#[async_trait]
+pub trait Fresh {
+    async fn fresh() -> Self;
+}
+
+#[async_trait]
+impl Fresh for Memory {
+    async fn fresh() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Fresh for Sqlite {
+    async fn fresh() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Fresh for Postgres {
+    async fn fresh() -> Self {
+        Self::new().await
+    }
+}
+
 pub struct Memory;
 
 impl Memory {

@@ -4,5 +4,5 @@ mod backends;
 mod chunks;
 mod postgres;
 
-pub use backends::{Fixture, Memory, Postgres, Sqlite};
+pub use backends::{Fixture, Fresh, Memory, Postgres, Sqlite};
 pub use chunks::*;

@@ -1,0 +1,260 @@
+//! Retention: whole days by dropping partitions, single hours by deleting.
+//!
+//! A partition goes in two steps. First it is detached and renamed: short, because commits wait for it. Then, at leisure, the summaries of
+//! its traces are corrected and it is dropped, in one transaction. A crash in between leaves a table with a telling name, and the
+//! next run goes on with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Connection};
+
+use super::PostgresStore;
+use super::error::{is_conflict, store_error};
+use super::schema::{lock, make_partitions, partition};
+use super::steps::add_to_hour;
+use crate::merge::retention::{DAY_US, first_day_kept, first_day_seen, hours_to_remove};
+use crate::merge::{Hour, minute_of};
+use crate::sql::statement::Columns;
+use crate::{RetentionOutcome, RetentionPolicy, StoreError};
+
+const RETIRED: &str = "retired_";
+/// `seen` entries removed in one statement.
+const SEEN_A_STEP: i64 = 100_000;
+
+impl PostgresStore {
+    pub(super) async fn remove_old(
+        &self,
+        policy: &RetentionPolicy,
+        now_us: i64,
+    ) -> Result<RetentionOutcome, StoreError> {
+        self.slot.keep().await?;
+        let run = async {
+            let mut outcome = RetentionOutcome::default();
+            let open = Hour::of(now_us);
+            make_partitions(&self.reader.pool, open).await?;
+            let mut connection = self.reader.pool.acquire().await?;
+            // Of a run that was cut short.
+            self.drop_retired(&mut connection, &mut outcome).await?;
+
+            let hours = hours(&mut connection).await?;
+            let gone: BTreeSet<Hour> = hours_to_remove(&hours, policy, now_us).into_iter().collect();
+            let days_left: BTreeSet<i64> =
+                hours.iter().filter(|(hour, _)| !gone.contains(hour)).map(|(hour, _)| hour.day).collect();
+            for hour in gone.iter().filter(|hour| days_left.contains(&hour.day)) {
+                self.remove_hour(&mut connection, *hour, &mut outcome).await?;
+            }
+            for day in partitions(&mut connection).await? {
+                if day < open.day && !days_left.contains(&day) {
+                    retire(&mut connection, day).await?;
+                }
+            }
+            self.drop_retired(&mut connection, &mut outcome).await?;
+
+            if let Some(day) = first_day_kept(policy, now_us) {
+                remove_rollups(&mut connection, day).await?;
+            }
+            let first_seen = first_day_seen(policy, now_us);
+            outcome.seen = prune_seen(&mut connection, first_seen).await?;
+            let first_used = days_left.first().copied().unwrap_or(open.day);
+            sqlx::query("DELETE FROM chunk_hours WHERE day < $1")
+                .bind(first_used.min(first_seen))
+                .execute(&mut *connection)
+                .await?;
+            Ok(outcome)
+        };
+        run.await.map_err(|error| store_error("removing what is too old", error))
+    }
+
+    async fn remove_hour(
+        &self,
+        connection: &mut PgConnection,
+        at: Hour,
+        outcome: &mut RetentionOutcome,
+    ) -> Result<(), sqlx::Error> {
+        let mut transaction = connection.begin().await?;
+        let from = format!("chunks WHERE day = {} AND hour = {}", at.day, at.hour);
+        let emptied = self.uncount(&mut transaction, &from, outcome).await?;
+        let delete = format!("DELETE FROM {from}");
+        sqlx::raw_sql(AssertSqlSafe(delete)).execute(&mut *transaction).await?;
+        self.remove_traces(&mut transaction, &emptied).await?;
+        transaction.commit().await
+    }
+
+    async fn drop_retired(
+        &self,
+        connection: &mut PgConnection,
+        outcome: &mut RetentionOutcome,
+    ) -> Result<(), sqlx::Error> {
+        let tables: Vec<String> = sqlx::query_scalar(
+            "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' \
+             AND relname LIKE $1 ORDER BY relname",
+        )
+        .bind(format!("{}chunks\\_%", RETIRED.replace('_', "\\_")))
+        .fetch_all(&mut *connection)
+        .await?;
+        for table in tables {
+            let mut transaction = connection.begin().await?;
+            // Two writers may be at it: the second finds nothing left.
+            lock(&mut transaction).await?;
+            let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+                .bind(&table)
+                .fetch_one(&mut *transaction)
+                .await?;
+            if exists {
+                let emptied = self.uncount(&mut transaction, &table, outcome).await?;
+                sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut *transaction).await?;
+                self.remove_traces(&mut transaction, &emptied).await?;
+            }
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the chunks of `from` (a table and perhaps a condition, of our own making) out of summaries and hours, and gives the summaries
+    /// that have no event left. Locks summaries in the order of commits.
+    async fn uncount(
+        &self,
+        connection: &mut PgConnection,
+        from: &str,
+        outcome: &mut RetentionOutcome,
+    ) -> Result<Vec<i64>, sqlx::Error> {
+        let update = format!(
+            "WITH gone AS MATERIALIZED (SELECT trace, sum(events)::bigint AS events FROM {from} GROUP BY trace), \
+             locked AS MATERIALIZED (SELECT t.seq, g.events FROM traces t JOIN gone g ON g.trace = t.seq \
+             ORDER BY t.trace_id, t.tenant FOR UPDATE OF t) \
+             UPDATE traces t SET stored_events = GREATEST(t.stored_events - l.events, 0) FROM locked l WHERE t.seq = l.seq \
+             RETURNING t.seq, t.stored_events"
+        );
+        let rows = sqlx::query(AssertSqlSafe(update)).fetch_all(&mut *connection).await?;
+        let mut emptied = Vec::new();
+        for row in &rows {
+            if row.int(1)? == 0 {
+                emptied.push(row.int(0)?);
+            }
+        }
+        let sums = format!(
+            "SELECT day, hour, count(*), sum(events)::bigint, sum(octet_length(payload))::bigint FROM {from} GROUP BY day, hour"
+        );
+        let rows = sqlx::query(AssertSqlSafe(sums)).fetch_all(&mut *connection).await?;
+        for row in &rows {
+            let (at, [chunks, events, bytes]) = hour_row(row)?;
+            add_to_hour(connection, self.slot.number(), at, [-chunks, -events, -bytes]).await?;
+            outcome.chunks += u64::try_from(chunks).unwrap_or(0);
+            outcome.bytes += u64::try_from(bytes).unwrap_or(0);
+        }
+        outcome.traces += emptied.len() as u64;
+        Ok(emptied)
+    }
+
+    async fn remove_traces(&self, connection: &mut PgConnection, seqs: &[i64]) -> Result<(), sqlx::Error> {
+        if seqs.is_empty() {
+            return Ok(());
+        }
+        // What may be left of a trace without events: chunks of lifecycle marks, of this day or another.
+        let marks = sqlx::query("DELETE FROM chunks WHERE trace = ANY($1) RETURNING day, hour, octet_length(payload)::bigint")
+            .bind(seqs)
+            .fetch_all(&mut *connection)
+            .await?;
+        let mut sums: BTreeMap<Hour, [i64; 3]> = BTreeMap::new();
+        for row in &marks {
+            let sum = sums.entry(Hour { day: row.int(0)?, hour: row.int(1)? }).or_default();
+            sum[0] -= 1;
+            sum[2] -= row.int(2)?;
+        }
+        for (at, numbers) in sums {
+            add_to_hour(connection, self.slot.number(), at, numbers).await?;
+        }
+        for delete in [
+            "DELETE FROM trace_actors WHERE trace = ANY($1)",
+            "DELETE FROM trace_clients WHERE trace = ANY($1)",
+            "DELETE FROM trace_aliases WHERE trace = ANY($1)",
+            "DELETE FROM traces WHERE seq = ANY($1)",
+        ] {
+            sqlx::query(delete).bind(seqs).execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+}
+
+fn hour_row(row: &PgRow) -> Result<(Hour, [i64; 3]), sqlx::Error> {
+    Ok((Hour { day: row.int(0)?, hour: row.int(1)? }, [row.int(2)?, row.int(3)?, row.int(4)?]))
+}
+
+async fn hours(connection: &mut PgConnection) -> Result<Vec<(Hour, u64)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT day, hour, sum(bytes)::bigint FROM chunk_hours GROUP BY day, hour HAVING sum(chunks) > 0 ORDER BY day, hour",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| Ok((Hour { day: row.int(0)?, hour: row.int(1)? }, row.count(2)?))).collect()
+}
+
+/// Days that have a partition.
+async fn partitions(connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
+    // `FOR VALUES FROM ('20000') TO ('20001')`
+    let rows = sqlx::query(
+        "SELECT substring(pg_get_expr(c.relpartbound, c.oid) FROM '-?[0-9]+')::bigint AS day FROM pg_inherits i \
+         JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'chunks'::regclass ORDER BY day",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| row.int(0)).collect()
+}
+
+/// Takes a day's partition out of the table. When commits do not let it through for a while, the next run tries again.
+async fn retire(connection: &mut PgConnection, day: i64) -> Result<(), sqlx::Error> {
+    let name = partition(day);
+    let mut transaction = connection.begin().await?;
+    lock(&mut transaction).await?;
+    let attached: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_inherits WHERE inhparent = 'chunks'::regclass AND inhrelid = to_regclass($1))",
+    )
+    .bind(&name)
+    .fetch_one(&mut *transaction)
+    .await?;
+    if !attached {
+        return Ok(());
+    }
+    let detach = format!(
+        "SET LOCAL lock_timeout = '2s'; ALTER TABLE chunks DETACH PARTITION {name}; ALTER TABLE {name} RENAME TO {RETIRED}{name}"
+    );
+    match sqlx::raw_sql(AssertSqlSafe(detach)).execute(&mut *transaction).await {
+        Ok(_) => transaction.commit().await,
+        Err(error) if is_conflict(&error) => {
+            tracing::info!(partition = name, "partition is busy and stays until the next run");
+            transaction.rollback().await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Rollups and versions go by age alone: they are what dashboards still have when size has taken the events.
+async fn remove_rollups(connection: &mut PgConnection, first_day: i64) -> Result<(), sqlx::Error> {
+    let first_us = first_day.saturating_mul(DAY_US);
+    sqlx::query("DELETE FROM rollups WHERE minute < $1").bind(minute_of(first_us)).execute(&mut *connection).await?;
+    sqlx::query("DELETE FROM flow_versions WHERE last_us < $1").bind(first_us).execute(&mut *connection).await?;
+    Ok(())
+}
+
+async fn prune_seen(connection: &mut PgConnection, first_day: i64) -> Result<u64, sqlx::Error> {
+    let rows = sqlx::query("DELETE FROM seen_packed WHERE day < $1 RETURNING (octet_length(ids) / 16)::bigint")
+        .bind(first_day)
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut removed = 0;
+    for row in &rows {
+        removed += row.count(0)?;
+    }
+    loop {
+        let done = sqlx::query("DELETE FROM seen WHERE ctid = ANY(ARRAY(SELECT ctid FROM seen WHERE day < $1 LIMIT $2))")
+            .bind(first_day)
+            .bind(SEEN_A_STEP)
+            .execute(&mut *connection)
+            .await?;
+        removed += done.rows_affected();
+        if done.rows_affected() == 0 {
+            return Ok(removed);
+        }
+    }
+}
