@@ -39,6 +39,14 @@ kill_what_is_left() {
     done
 }
 
+# Small disks that a killed test could not unmount itself.
+unmount_what_is_left() {
+    local _ folder
+    while read -r _ folder _; do
+        [[ $folder == "$run_dir"/* ]] && umount --lazy "$folder"
+    done </proc/mounts || true
+}
+
 clean_up() {
     local status=$?
     trap - EXIT INT TERM HUP
@@ -50,6 +58,7 @@ clean_up() {
         done
         kill_what_is_left
     fi
+    unmount_what_is_left
     rm -rf "$run_dir"
     exit "$status"
 }
@@ -108,6 +117,19 @@ run_doc_tests() {
     fi
 }
 
+# cargo-fuzz needs a nightly compiler; where there is none, property tests over arbitrary bytes have to do.
+fuzz() {
+    local target
+    if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
+        echo "cargo-fuzz or a nightly compiler is not installed, nothing is fuzzed"
+        return 0
+    fi
+    cd tests/fuzz
+    for target in frame chunk; do
+        cargo +nightly fuzz run --fuzz-dir . "$target" -- -max_total_time=10 -rss_limit_mb=1024 || return 1
+    done
+}
+
 failed=()
 stage "install servers" install_servers
 # Executables and tests in one go: the same features, so each dependency is compiled once.
@@ -117,6 +139,7 @@ export REFLOW_TRACING_BIN_DIR=$CARGO_TARGET_DIR/debug # built above: the harness
 stage "tests" run_tests --workspace || failed+=(tests)
 stage "documentation tests" run_doc_tests || failed+=("documentation tests")
 stage "compat tests" run_tests --manifest-path tests/compat/Cargo.toml || failed+=("compat tests")
+stage "fuzzing" fuzz || failed+=(fuzzing)
 
 left=$(still_running)
 if [[ -n $left ]]; then

@@ -22,18 +22,15 @@ const BUS_COUNTERS: [(MetricDoc, Read<BusStats>); 9] = [
         MetricDoc::counter("reflow_bus_published_chunks_total", &[], "chunks whose publish the bus acknowledged"),
         |stats| &stats.published,
     ),
-    (
-        MetricDoc::counter("reflow_bus_published_bytes_total", &[], "bytes of them, as on the bus"),
-        |stats| &stats.published_bytes,
-    ),
-    (
-        MetricDoc::counter("reflow_bus_publish_retries_total", &[], "attempts to publish after the first"),
-        |stats| &stats.publish_retries,
-    ),
-    (
-        MetricDoc::counter("reflow_bus_full_waits_total", &[], "publishes that found the bus full and waited"),
-        |stats| &stats.full_waits,
-    ),
+    (MetricDoc::counter("reflow_bus_published_bytes_total", &[], "bytes of them, as on the bus"), |stats| {
+        &stats.published_bytes
+    }),
+    (MetricDoc::counter("reflow_bus_publish_retries_total", &[], "attempts to publish after the first"), |stats| {
+        &stats.publish_retries
+    }),
+    (MetricDoc::counter("reflow_bus_full_waits_total", &[], "publishes that found the bus full and waited"), |stats| {
+        &stats.full_waits
+    }),
     (
         MetricDoc::counter("reflow_bus_duplicate_chunks_total", &[], "publishes that the bus had already: no harm"),
         |stats| &stats.duplicates,
@@ -42,16 +39,21 @@ const BUS_COUNTERS: [(MetricDoc, Read<BusStats>); 9] = [
         MetricDoc::counter("reflow_bus_reconnects_total", &[], "connections to the bus made again after a loss"),
         |stats| &stats.reconnects,
     ),
+    (MetricDoc::counter("reflow_bus_tail_chunks_total", &[], "chunks put into live tails"), |stats| &stats.tail_chunks),
     (
-        MetricDoc::counter("reflow_bus_tail_chunks_total", &[], "chunks put into live tails"),
-        |stats| &stats.tail_chunks,
-    ),
-    (
-        MetricDoc::counter("reflow_bus_tail_missed_chunks_total", &[], "chunks that live tails are known to have missed"),
+        MetricDoc::counter(
+            "reflow_bus_tail_missed_chunks_total",
+            &[],
+            "chunks that live tails are known to have missed",
+        ),
         |stats| &stats.tail_missed,
     ),
     (
-        MetricDoc::counter("reflow_bus_tail_gaps_total", &[], "times that live tails missed nobody knows how many chunks"),
+        MetricDoc::counter(
+            "reflow_bus_tail_gaps_total",
+            &[],
+            "times that live tails missed nobody knows how many chunks",
+        ),
         |stats| &stats.tail_gaps,
     ),
 ];
@@ -63,17 +65,19 @@ const BUS_GAUGES: [(MetricDoc, Read<BusStats>); 2] = [
 
 const DIRECTORY_COUNTERS: [(MetricDoc, Read<DirectoryStats>); 5] = [
     (
-        MetricDoc::counter("reflow_directory_cache_hits_total", &[], "flows of traces found in the process's own cache"),
+        MetricDoc::counter(
+            "reflow_directory_cache_hits_total",
+            &[],
+            "flows of traces found in the process's own cache",
+        ),
         |stats| &stats.cache_hits,
     ),
-    (
-        MetricDoc::counter("reflow_directory_shared_hits_total", &[], "flows of traces found in Redis"),
-        |stats| &stats.shared_hits,
-    ),
-    (
-        MetricDoc::counter("reflow_directory_misses_total", &[], "flows of traces that nobody knew"),
-        |stats| &stats.misses,
-    ),
+    (MetricDoc::counter("reflow_directory_shared_hits_total", &[], "flows of traces found in Redis"), |stats| {
+        &stats.shared_hits
+    }),
+    (MetricDoc::counter("reflow_directory_misses_total", &[], "flows of traces that nobody knew"), |stats| {
+        &stats.misses
+    }),
     (
         MetricDoc::counter("reflow_directory_skipped_total", &[], "calls that did without Redis because it was down"),
         |stats| &stats.skipped,
@@ -84,8 +88,11 @@ const DIRECTORY_COUNTERS: [(MetricDoc, Read<DirectoryStats>); 5] = [
     ),
 ];
 
-const DEGRADED: MetricDoc =
-    MetricDoc::gauge("reflow_directory_degraded", &[], "1 while Redis is down and the process's own cache answers alone");
+const DEGRADED: MetricDoc = MetricDoc::gauge(
+    "reflow_directory_degraded",
+    &[],
+    "1 while Redis is down and the process's own cache answers alone",
+);
 
 /// Everything this crate measures.
 pub fn collector_metrics() -> Vec<MetricDoc> {
@@ -109,11 +116,7 @@ impl Sampler {
     /// # Errors
     ///
     /// When one of the names is taken by another kind of metric.
-    pub fn register(
-        metrics: &Metrics,
-        bus: Arc<BusStats>,
-        directory: Arc<dyn Directory>,
-    ) -> Result<Self, MetricError> {
+    pub fn register(metrics: &Metrics, bus: Arc<BusStats>, directory: Arc<dyn Directory>) -> Result<Self, MetricError> {
         let bus_counters = BUS_COUNTERS.iter().map(|(doc, read)| Ok((metrics.counter(doc)?, *read)));
         let bus_gauges = BUS_GAUGES.iter().map(|(doc, read)| Ok((metrics.gauge(doc)?, *read)));
         let directory_counters = DIRECTORY_COUNTERS.iter().map(|(doc, read)| Ok((metrics.counter(doc)?, *read)));
@@ -202,7 +205,10 @@ mod tests {
         stop.cancel();
         sampler.run(stop).await;
         let figures = figures(&metrics);
-        assert_eq!((&figures["reflow_bus_published_chunks_total"], &figures["reflow_bus_tails"]), (&json!(5.0), &json!(2.0)));
+        assert_eq!(
+            (&figures["reflow_bus_published_chunks_total"], &figures["reflow_bus_tails"]),
+            (&json!(5.0), &json!(2.0))
+        );
         assert!(metrics.undocumented().is_empty(), "{:?}", metrics.undocumented());
         for doc in collector_metrics() {
             assert!(doc.check().is_ok(), "{}", doc.name);

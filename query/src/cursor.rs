@@ -16,7 +16,9 @@ pub(crate) fn parse(text: &str) -> Result<(i64, Uuid), Refusal> {
     let parts = text.split_once('.');
     let read = parts.and_then(|(start, id)| Some((start.parse().ok()?, Uuid::try_parse(id).ok()?)));
     read.ok_or_else(|| {
-        Refusal::invalid("after is not a place in a list: hand back `next` of the page before as it is, or leave it out")
+        Refusal::invalid(
+            "after is not a place in a list: hand back `next` of the page before as it is, or leave it out",
+        )
     })
 }
 
@@ -34,7 +36,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", ".", "1.", ".6f1e", "1.x", "x.6f1e2d3c000040008000000000000000", "1 .6f1e2d3c000040008000000000000000"] {
+        for text in
+            ["", ".", "1.", ".6f1e", "1.x", "x.6f1e2d3c000040008000000000000000", "1 .6f1e2d3c000040008000000000000000"]
+        {
             assert!(parse(text).unwrap_err().is_clients_fault(), "{text}");
         }
     }

@@ -142,12 +142,7 @@ impl Load<'_> {
         unreachable!("an endless range has no end")
     }
 
-    async fn open(
-        &self,
-        mut gather: Gather,
-        chunks: Vec<StoredChunk>,
-        room: &mut Room,
-    ) -> Result<Gather, LoadError> {
+    async fn open(&self, mut gather: Gather, chunks: Vec<StoredChunk>, room: &mut Room) -> Result<Gather, LoadError> {
         let raw: usize = chunks.iter().map(|chunk| chunk.header.raw_size as usize).sum();
         room.take(raw).await?;
         if raw <= INLINE_BYTES {

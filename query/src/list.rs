@@ -75,12 +75,7 @@ impl Listing<'_> {
         })
     }
 
-    async fn summaries(
-        &self,
-        summaries: &mut Summaries<'_>,
-        limit: usize,
-        room: &mut Room,
-    ) -> Result<Answer, Refusal> {
+    async fn summaries(&self, summaries: &mut Summaries<'_>, limit: usize, room: &mut Room) -> Result<Answer, Refusal> {
         let max = self.question.max_answer_bytes;
         let (mut list, mut count, mut last) = (String::new(), 0_usize, None);
         // One more than wanted tells whether there is a next page.

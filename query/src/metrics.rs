@@ -35,16 +35,21 @@ const TAIL_COUNTERS: [(MetricDoc, Read); 4] = [
         MetricDoc::counter("reflow_bus_reconnects_total", &[], "connections to the bus made again after a loss"),
         |stats| &stats.reconnects,
     ),
+    (MetricDoc::counter("reflow_bus_tail_chunks_total", &[], "chunks put into live tails"), |stats| &stats.tail_chunks),
     (
-        MetricDoc::counter("reflow_bus_tail_chunks_total", &[], "chunks put into live tails"),
-        |stats| &stats.tail_chunks,
-    ),
-    (
-        MetricDoc::counter("reflow_bus_tail_missed_chunks_total", &[], "chunks that live tails are known to have missed"),
+        MetricDoc::counter(
+            "reflow_bus_tail_missed_chunks_total",
+            &[],
+            "chunks that live tails are known to have missed",
+        ),
         |stats| &stats.tail_missed,
     ),
     (
-        MetricDoc::counter("reflow_bus_tail_gaps_total", &[], "times that live tails missed nobody knows how many chunks"),
+        MetricDoc::counter(
+            "reflow_bus_tail_gaps_total",
+            &[],
+            "times that live tails missed nobody knows how many chunks",
+        ),
         |stats| &stats.tail_gaps,
     ),
 ];

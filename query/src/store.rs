@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use reflow_tracing_service::config::{Backend, Config, mask_urls};
 use reflow_tracing_service::Latch;
+use reflow_tracing_service::config::{Backend, Config, mask_urls};
 use reflow_tracing_store::{PostgresStore, SqliteStore, StoreError, StoreErrorKind, StoreReader};
 use tokio::time::sleep;
 

@@ -14,7 +14,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{
-        Error, Message,
+        Error, Message, Utf8Bytes,
         client::IntoClientRequest,
         handshake::client::Response,
         http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
@@ -150,8 +150,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`send_text`](Self::send_text).
-    pub async fn feed_text(&mut self, text: impl Into<String>) -> Result<()> {
-        tokio::time::timeout(patience(), self.socket.feed(Message::text(text.into())))
+    pub async fn feed_text(&mut self, text: impl Into<Utf8Bytes>) -> Result<()> {
+        tokio::time::timeout(patience(), self.socket.feed(Message::Text(text.into())))
             .await
             .context("the server does not read")?
             .context("cannot send")

@@ -7,12 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
     answers,
-    cluster::{Cluster, DATABASE},
+    cluster::DATABASE,
     events,
     eventually::{eventually, patience},
     frames::{self, Batch},
@@ -45,6 +44,17 @@ pub struct Counts {
 }
 
 impl Ledger {
+    /// Batches that were all sent and acknowledged.
+    #[must_use]
+    pub fn of_acked(batches: &[Batch]) -> Self {
+        let mut ledger = Self::default();
+        for batch in batches {
+            ledger.sent(batch);
+            ledger.acked(batch.batch_id);
+        }
+        ledger
+    }
+
     /// Notes a batch that is about to be sent, for the first time or again.
     pub fn sent(&mut self, batch: &Batch) {
         self.batches.entry(batch.batch_id).or_insert_with(|| Entry {
@@ -115,19 +125,23 @@ impl Ledger {
             Ok(())
         })
         .await?;
-        self.check_traces(postgres, query).await
+        let summaries = summaries(postgres).await?;
+        let traces = self.traces();
+        ensure!(summaries.len() == traces.len(), "{} traces stored, {} sent", summaries.len(), traces.len());
+        for (trace_id, sent) in &traces {
+            let counted = summaries.get(trace_id);
+            ensure!(counted == Some(&(sent.len() as u64)), "trace {trace_id}: the summary counts {counted:?}");
+        }
+        self.check_traces(query).await
     }
 
-    /// Each trace, opened: its events are those that were sent, each once; and so says its summary.
-    async fn check_traces(&self, postgres: &Postgres, query: &Service) -> Result<()> {
-        let mut traces: BTreeMap<Uuid, BTreeSet<&str>> = BTreeMap::new();
-        for entry in self.batches.values() {
-            traces.entry(entry.trace_id).or_default().extend(entry.events.iter().map(String::as_str));
-        }
-        let summaries = summaries(postgres).await?;
-        ensure!(summaries.len() == traces.len(), "{} traces stored, {} sent", summaries.len(), traces.len());
-        let mut client = query.connect().await?;
-        for (trace_id, sent) in &traces {
+    /// Each trace as a service tells it: its events are those that were sent, each once.
+    ///
+    /// # Errors
+    /// When a trace holds something else.
+    pub async fn check_traces(&self, service: &Service) -> Result<()> {
+        let mut client = service.connect().await?;
+        for (trace_id, sent) in &self.traces() {
             let answer = client.ask(&frames::get_trace(*trace_id)).await?;
             let trace = answers::trace(&answer)?.with_context(|| format!("trace {trace_id} is not there"))?;
             let stored = answers::events(trace)?;
@@ -137,10 +151,16 @@ impl Ledger {
                 stored.len(),
                 sent.len()
             );
-            let counted = summaries.get(trace_id);
-            ensure!(counted == Some(&(sent.len() as u64)), "trace {trace_id}: the summary counts {counted:?}");
         }
         Ok(())
+    }
+
+    fn traces(&self) -> BTreeMap<Uuid, BTreeSet<&str>> {
+        let mut traces: BTreeMap<Uuid, BTreeSet<&str>> = BTreeMap::new();
+        for entry in self.batches.values() {
+            traces.entry(entry.trace_id).or_default().extend(entry.events.iter().map(String::as_str));
+        }
+        traces
     }
 }
 
@@ -176,12 +196,4 @@ fn pairs(rows: &str) -> Result<BTreeMap<Uuid, u64>> {
         .collect::<Result<_>>()?;
     ensure!(parsed.len() == rows.lines().count(), "an id is there twice");
     Ok(parsed)
-}
-
-/// The events that a trace holds according to a service, for tests that keep no ledger.
-///
-/// # Errors
-/// When there is no such trace.
-pub async fn stored_events(service: &Service, trace_id: Uuid, count: usize) -> Result<BTreeMap<String, Value>> {
-    answers::events(&Cluster::trace_from(service, trace_id, count).await?)
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{client::Client, events, frames::Batch, ledger::Ledger};
 
 /// Whoever does not answer for so long is given up, and the batches go elsewhere.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Whoever does not take a connection for so long is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 

@@ -44,12 +44,7 @@ enum TaskError {
 
 impl Background {
     /// Tasks that do nothing before [`Background::run`].
-    pub fn new(
-        bus: Arc<dyn Bus>,
-        store: Arc<dyn Store>,
-        options: BackgroundOptions,
-        metrics: WriterMetrics,
-    ) -> Self {
+    pub fn new(bus: Arc<dyn Bus>, store: Arc<dyn Store>, options: BackgroundOptions, metrics: WriterMetrics) -> Self {
         Self { bus, store, options: Arc::new(options), metrics }
     }
 
@@ -102,7 +97,12 @@ impl Background {
                 let outcome = self.store.retain(&self.options.retention, now_us).await?;
                 self.metrics.retained(&outcome);
                 if outcome.chunks > 0 {
-                    tracing::info!(chunks = outcome.chunks, traces = outcome.traces, bytes = outcome.bytes, "retention");
+                    tracing::info!(
+                        chunks = outcome.chunks,
+                        traces = outcome.traces,
+                        bytes = outcome.bytes,
+                        "retention"
+                    );
                 }
             }
             Task::Lag => {

@@ -21,7 +21,8 @@ pub struct NoHooks;
 
 impl Hooks for NoHooks {}
 
-/// Kills the process at a chosen place: `REFLOW_TRACING_TEST_FAILPOINT=before_ack:3` dies before the third group is acked.
+/// Kills the process at a chosen place: `REFLOW_TEST_FAILPOINT=before_ack:3` dies before the third group is acked.
+/// Not `REFLOW_TRACING_…`: such a name is a setting, and the configuration refuses those it does not know.
 #[cfg(feature = "failpoints")]
 #[derive(Debug)]
 pub struct Failpoint {
@@ -33,7 +34,7 @@ pub struct Failpoint {
 impl Failpoint {
     /// What the environment asks for, if anything.
     pub fn from_environment() -> Option<Self> {
-        let wanted = std::env::var("REFLOW_TRACING_TEST_FAILPOINT").ok()?;
+        let wanted = std::env::var("REFLOW_TEST_FAILPOINT").ok()?;
         let (place, nth) = wanted.split_once(':').unwrap_or((&wanted, "1"));
         let nth: u64 = nth.parse().ok()?;
         Some(Self { place: place.to_owned(), left: nth.into() })

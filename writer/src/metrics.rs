@@ -90,14 +90,10 @@ const TASK_SECONDS: MetricDoc =
 type Read = fn(&BusStats) -> &AtomicU64;
 
 const CONSUMER_COUNTERS: [(MetricDoc, Read); 5] = [
-    (
-        MetricDoc::counter("reflow_bus_delivered_chunks_total", &[], "deliveries taken from the bus"),
-        |stats| &stats.delivered,
-    ),
-    (
-        MetricDoc::counter("reflow_bus_delivered_bytes_total", &[], "bytes of them"),
-        |stats| &stats.delivered_bytes,
-    ),
+    (MetricDoc::counter("reflow_bus_delivered_chunks_total", &[], "deliveries taken from the bus"), |stats| {
+        &stats.delivered
+    }),
+    (MetricDoc::counter("reflow_bus_delivered_bytes_total", &[], "bytes of them"), |stats| &stats.delivered_bytes),
     (
         MetricDoc::counter("reflow_bus_pull_retries_total", &[], "requests for chunks that were lost and made again"),
         |stats| &stats.pull_retries,
@@ -107,7 +103,11 @@ const CONSUMER_COUNTERS: [(MetricDoc, Read); 5] = [
         |stats| &stats.reconnects,
     ),
     (
-        MetricDoc::counter("reflow_bus_repairs_total", &[], "times that streams or consumer were gone and declared again"),
+        MetricDoc::counter(
+            "reflow_bus_repairs_total",
+            &[],
+            "times that streams or consumer were gone and declared again",
+        ),
         |stats| &stats.repairs,
     ),
 ];
@@ -115,9 +115,33 @@ const CONSUMER_COUNTERS: [(MetricDoc, Read); 5] = [
 /// Everything this crate measures.
 pub fn writer_metrics() -> Vec<MetricDoc> {
     let own = [
-        COMMITS, COMMIT_SECONDS, COMMIT_CHUNKS, CHUNKS, EVENTS, BYTES, ROWS, DUPLICATES, REDELIVERIES, NAKS, DEAD,
-        ANSWERS_LOST, PULL_ERRORS, STORE_AWAY, LAG_MESSAGES, LAG_BYTES, LAG_OLDEST, DEAD_KEPT, STORE_ROWS,
-        STORE_BYTES, STORE_TRACES, STORE_EVENTS, NEWEST_AGE, COMPACTED, RETAINED, TASK_RUNS, TASK_SECONDS,
+        COMMITS,
+        COMMIT_SECONDS,
+        COMMIT_CHUNKS,
+        CHUNKS,
+        EVENTS,
+        BYTES,
+        ROWS,
+        DUPLICATES,
+        REDELIVERIES,
+        NAKS,
+        DEAD,
+        ANSWERS_LOST,
+        PULL_ERRORS,
+        STORE_AWAY,
+        LAG_MESSAGES,
+        LAG_BYTES,
+        LAG_OLDEST,
+        DEAD_KEPT,
+        STORE_ROWS,
+        STORE_BYTES,
+        STORE_TRACES,
+        STORE_EVENTS,
+        NEWEST_AGE,
+        COMPACTED,
+        RETAINED,
+        TASK_RUNS,
+        TASK_SECONDS,
     ];
     own.into_iter().chain(CONSUMER_COUNTERS.iter().map(|(doc, _)| *doc)).collect()
 }
@@ -248,12 +272,9 @@ impl WriterMetrics {
     }
 
     pub(crate) fn retained(&self, outcome: &RetentionOutcome) {
-        for (what, count) in [
-            ("chunks", outcome.chunks),
-            ("traces", outcome.traces),
-            ("bytes", outcome.bytes),
-            ("seen", outcome.seen),
-        ] {
+        for (what, count) in
+            [("chunks", outcome.chunks), ("traces", outcome.traces), ("bytes", outcome.bytes), ("seen", outcome.seen)]
+        {
             self.retained.with_label_values(&[what]).inc_by(count);
         }
     }

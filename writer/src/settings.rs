@@ -3,7 +3,8 @@
 use reflow_tracing_bus::NatsOptions;
 use reflow_tracing_service::config::{Config, EvictionPolicy, JournalMode, Synchronous};
 use reflow_tracing_store::{
-    EvictionPolicy as Eviction, Limits, MemoryStore, PostgresOptions, SqliteJournalMode, SqliteOptions, SqliteSynchronous,
+    EvictionPolicy as Eviction, Limits, MemoryStore, PostgresOptions, SqliteJournalMode, SqliteOptions,
+    SqliteSynchronous,
 };
 
 /// How the bus is reached.

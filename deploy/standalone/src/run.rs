@@ -87,7 +87,9 @@ fn greet(config: &Config, address: SocketAddr, admin: Option<SocketAddr>) {
     let stored = match config.storage.backend {
         Backend::Memory => "memory only: nothing survives this process".to_owned(),
         Backend::Sqlite => config.storage.sqlite.database_path.display().to_string(),
-        Backend::Postgres => config.storage.postgres.connection_url.as_ref().map_or_else(String::new, ToString::to_string),
+        Backend::Postgres => {
+            config.storage.postgres.connection_url.as_ref().map_or_else(String::new, ToString::to_string)
+        }
     };
     println!("reflow-tracing {} is listening", env!("CARGO_PKG_VERSION"));
     println!("  programs and viewers  ws://{address}/");

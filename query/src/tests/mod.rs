@@ -98,7 +98,10 @@ async fn figures_that_were_not_measured_are_zero_in_v1_and_null_in_v2() {
     let answer = ask_v2(&reader, &get(Dialect::V2, id)).await;
     let trace = &answer["TraceData"]["trace"];
     assert_eq!(trace["events"][0]["data"]["performance_metrics"]["queue_depth"], Value::Null);
-    assert_eq!((&trace["version"], &trace["metadata"], &trace["execution_id"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!(
+        (&trace["version"], &trace["metadata"], &trace["execution_id"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
 }
 
 #[tokio::test]
@@ -153,7 +156,10 @@ async fn a_trace_above_the_limit_is_refused_with_its_size_and_a_way_out() {
     let mut asked = get(Dialect::V1, ids[0]);
     asked.max_answer_bytes = 1_000;
     let TracingResponse::Error { message, code } = ask_v1(&reader, &asked).await else { panic!("no error") };
-    assert!(matches!(code, ErrorCode::InvalidRequest) && message.contains("1000") && message.contains("v2"), "{message}");
+    assert!(
+        matches!(code, ErrorCode::InvalidRequest) && message.contains("1000") && message.contains("v2"),
+        "{message}"
+    );
     asked.dialect = Dialect::V2;
     let answer = ask_v2(&reader, &asked).await;
     assert_eq!((&answer["Error"]["code"], &answer["Error"]["retryable"]), (&json!("LimitExceeded"), &json!(false)));
@@ -195,8 +201,7 @@ async fn v1_lists_whole_traces_newest_first_with_the_true_total() {
     let answer = ask_v1(&reader, &list(Dialect::V1, page.clone(), None)).await;
     let TracingResponse::QueryResults { traces, total_count } = answer else { panic!("{answer:?}") };
     assert_eq!((traces.len(), total_count, traces[0].trace_id.0), (280, 300, ids[20]));
-    let older: TraceResponse =
-        serde_json::from_str(&ask(&reader, &list(Dialect::V1Older, page, None)).await).unwrap();
+    let older: TraceResponse = serde_json::from_str(&ask(&reader, &list(Dialect::V1Older, page, None)).await).unwrap();
     assert!(matches!(older, TraceResponse::TracesFound { traces } if traces.len() == 280));
 }
 
@@ -258,7 +263,9 @@ async fn versions_and_statuses_are_told() {
     let (ids, reader) = traces(2);
     let versions = |flow: &str| question(Dialect::V1, Ask::GetFlowVersions { flow_id: flow.into() });
     let answer = ask_v1(&reader, &versions("orders")).await;
-    assert!(matches!(answer, TracingResponse::FlowVersions { versions } if versions[0].minor == 2 && versions.len() == 2));
+    assert!(
+        matches!(answer, TracingResponse::FlowVersions { versions } if versions[0].minor == 2 && versions.len() == 2)
+    );
     assert_eq!(ask(&reader, &versions("unknown")).await, r#"{"FlowVersions":{"versions":[]}}"#);
 
     let asked = question(Dialect::V2, Ask::Statuses { trace_ids: vec![ids[1], Uuid::new_v4()] });

@@ -72,12 +72,12 @@ async fn every_filter_of_a_query_narrows() {
     assert_eq!(stored.found(everything()).await, [first, second]);
     assert_eq!(stored.found(flow("orders")).await, [first]);
     assert_eq!(stored.found(flow("billing_123456789")).await, [second]);
-    assert_eq!(stored.found(flow("order")).await, []);
+    assert!(stored.found(flow("order")).await.is_empty());
     assert_eq!(stored.found(actor("b")).await, [second]);
     assert_eq!(stored.found(range(NOW_US, NOW_US)).await, [first]);
     assert_eq!(stored.found(range(NOW_US - 1_000_000, NOW_US - 1)).await, [second]);
     assert_eq!(stored.found(status(ExecutionStatus::Running)).await, [first, second]);
-    assert_eq!(stored.found(status(ExecutionStatus::Completed)).await, []);
+    assert!(stored.found(status(ExecutionStatus::Completed)).await.is_empty());
     let execution = Some(reflow_tracing_protocol::ExecutionId(first));
     assert_eq!(stored.found(TraceQuery { execution_id: execution, ..everything() }).await, [first]);
 }

@@ -7,23 +7,22 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use reflow_tracing_chunk::{ActorStats, Chunk, ClientMark, EdgeStats, Header, Origin, TimeStats};
-use reflow_tracing_store::{
-    Page, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, Store, StoreReader, TraceFilter,
-};
+use reflow_tracing_store::{Page, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, Store, TraceFilter};
 use uuid::Uuid;
 
 const EVENTS: usize = 200;
-const BYTES_AN_EVENT: usize = 81;
 const CHUNKS_A_COMMIT: usize = 50;
-const CHUNKS_A_TRACE: usize = 5;
 const FLOWS: usize = 1_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [backend, place, rest @ ..] = &arguments[..] else { bail!("commit_rate sqlite|postgres <where> [chunks] [actors]") };
+    let [backend, place, rest @ ..] = &arguments[..] else {
+        bail!("commit_rate sqlite|postgres <where> [chunks] [actors] [chunks a trace] [bytes an event]")
+    };
     let number = |index: usize, default: usize| rest.get(index).map_or(Ok(default), |text| text.parse());
-    let (chunks, actors) = (number(0, 20_000)?, number(1, 3)?);
+    let (chunks, shape) =
+        (number(0, 20_000)?, Shape { actors: number(1, 3)?, chunks_a_trace: number(2, 5)?, bytes: number(3, 81)? });
     let store: Box<dyn Store> = match backend.as_str() {
         "sqlite" => Box::new(SqliteStore::open_writer(&SqliteOptions::new(place)).await?),
         "postgres" => Box::new(PostgresStore::connect_writer(&PostgresOptions::new(place)).await?),
@@ -31,7 +30,7 @@ async fn main() -> Result<()> {
     };
     let now_us = chrono::Utc::now().timestamp_micros();
     let batches: Vec<Vec<Chunk>> = (0..chunks / CHUNKS_A_COMMIT)
-        .map(|batch| (0..CHUNKS_A_COMMIT).map(|n| chunk(batch * CHUNKS_A_COMMIT + n, actors, now_us)).collect())
+        .map(|batch| (0..CHUNKS_A_COMMIT).map(|n| chunk(batch * CHUNKS_A_COMMIT + n, shape, now_us)).collect())
         .collect();
     let events = (batches.len() * CHUNKS_A_COMMIT * EVENTS) as f64;
 
@@ -47,8 +46,18 @@ async fn main() -> Result<()> {
     let (wall, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     let stats = store.stats().await?;
     let rows: u64 = stats.rows.iter().map(|(_, rows)| rows).sum();
-    println!("{:.0} events/s, {:.0} a CPU-second of this process, longest commit {:.0} ms", events / wall, events / cpu, longest * 1e3);
-    println!("{:.4} rows and {:.1} bytes an event; {:?}", rows as f64 / events, stats.bytes as f64 / events, stats.rows);
+    println!(
+        "{:.0} events/s, {:.0} a CPU-second of this process, longest commit {:.0} ms",
+        events / wall,
+        events / cpu,
+        longest * 1e3
+    );
+    println!(
+        "{:.4} rows and {:.1} bytes an event; {:?}",
+        rows as f64 / events,
+        stats.bytes as f64 / events,
+        stats.rows
+    );
     query_times(&*store, now_us).await
 }
 
@@ -83,8 +92,17 @@ async fn query_times(store: &dyn Store, now_us: i64) -> Result<()> {
     Ok(())
 }
 
-fn chunk(number: usize, actors: usize, now_us: i64) -> Chunk {
-    let trace = number / CHUNKS_A_TRACE;
+#[derive(Clone, Copy)]
+struct Shape {
+    actors: usize,
+    chunks_a_trace: usize,
+    /// An event.
+    bytes: usize,
+}
+
+fn chunk(number: usize, shape: Shape, now_us: i64) -> Chunk {
+    let Shape { actors, chunks_a_trace, bytes } = shape;
+    let trace = number / chunks_a_trace;
     let flow = format!("flow-{}", trace % FLOWS);
     let mut time = TimeStats::default();
     (0..20).for_each(|n| time.add(1_000 << (n % 12)));
@@ -122,7 +140,7 @@ fn chunk(number: usize, actors: usize, now_us: i64) -> Chunk {
         actors: names.clone(),
         edges: edges.collect(),
         client: Some(ClientMark { client_id: "client-1".into(), sequence: 0, dropped: 0, rejected: 0 }),
-        closed_us: (trace % 3 > 0).then_some(now_us + i64::from(u32::MAX)),
+        closed_us: (!trace.is_multiple_of(3)).then_some(now_us + i64::from(u32::MAX)),
         codec: 1,
         raw_size: 621 * EVENTS as u32,
         origin: Origin::V2Batch.into(),
@@ -130,7 +148,7 @@ fn chunk(number: usize, actors: usize, now_us: i64) -> Chunk {
     };
     // Compressed bytes look random.
     let mut state = number as u64 | 1;
-    let payload: Vec<u8> = (0..EVENTS * BYTES_AN_EVENT / 8)
+    let payload: Vec<u8> = (0..EVENTS * bytes / 8)
         .flat_map(|_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             state.to_le_bytes()

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use reflow_tracing_bus::{Bus, BusErrorKind, LocalBus, LocalOptions};
 use reflow_tracing_chunk::Chunk;
 use reflow_tracing_service::{Config, Metrics};
-use reflow_tracing_store::{EvictionPolicy, MemoryStore, Store, StoreReader};
+use reflow_tracing_store::{EvictionPolicy, MemoryStore, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::fake::message;
@@ -63,7 +63,9 @@ async fn a_bus_that_closes_ends_the_writer() {
     let store = Arc::new(MemoryStore::new(10, EvictionPolicy::Lru));
     let counts = WriterMetrics::register(&Metrics::try_new("test").unwrap()).unwrap();
     let options = WriterOptions::of(&Config::default());
-    let start = |stop| Writer::new(bus.clone(), store.clone(), Arc::new(NoHooks), options.clone(), counts.clone()).run(|| (), stop);
+    let start = |stop| {
+        Writer::new(bus.clone(), store.clone(), Arc::new(NoHooks), options.clone(), counts.clone()).run(|| (), stop)
+    };
     let first = tokio::spawn(start(CancellationToken::new()));
     bus.publish(Chunk::decode(message("a")).unwrap()).await.unwrap();
     // There is one place for a consumer, and it is taken.

@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, AckKind};
-use async_nats::{Message, StatusCode, Subscriber};
+use async_nats::jetstream::AckKind;
+use async_nats::{Message, StatusCode, Subject, Subscriber};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -49,6 +49,8 @@ pub(crate) struct NatsConsumer {
     open: Option<OpenRequest>,
     /// Arrived, not handed out.
     arrived: VecDeque<Message>,
+    /// Why the server last refused a request, during this pull.
+    refused: Option<String>,
 }
 
 /// A pull request that the server has not finished.
@@ -67,7 +69,7 @@ impl NatsConsumer {
         let inbox = inner.link.client.new_inbox();
         let messages = inner.link.client.subscribe(format!("{inbox}.*")).await;
         let messages = messages.map_err(|error| unavailable("consume", &error.to_string()))?;
-        Ok(Self { inner, inbox, messages, requests: 0, open: None, arrived: VecDeque::new() })
+        Ok(Self { inner, inbox, messages, requests: 0, open: None, arrived: VecDeque::new(), refused: None })
     }
 
     /// Whether what has arrived fills the limits.
@@ -147,6 +149,7 @@ impl NatsConsumer {
         if status == StatusCode::NO_RESPONDERS || said.contains("Deleted") {
             self.inner.repair().await;
         }
+        self.refused = Some(format!("the server refuses to deliver: {status} {said}"));
         sleep(REFUSED_PAUSE).await;
     }
 
@@ -181,14 +184,13 @@ impl NatsConsumer {
 
     fn deliver(&self, message: Message) -> Delivery {
         let stats = &self.inner.stats;
-        let payload = message.payload.clone();
-        let message = jetstream::Message { message, context: self.inner.context.clone() };
-        let attempt = message.info().map_or(1, |info| u64::try_from(info.delivered).unwrap_or(1).max(1));
+        let reply = message.reply.unwrap_or_else(|| Subject::from_static(""));
+        let attempt = attempt_of(&reply);
         add(&stats.delivered, 1);
-        add(&stats.delivered_bytes, payload.len() as u64);
+        add(&stats.delivered_bytes, message.payload.len() as u64);
         add(&stats.redelivered, u64::from(attempt > 1));
-        let reply = message.message.reply.map(|reply| reply.to_string()).unwrap_or_default();
-        Delivery { message: payload, attempt, acker: Box::new(NatsAcker { inner: Arc::clone(&self.inner), reply }) }
+        let acker = NatsAcker { inner: Arc::clone(&self.inner), reply };
+        Delivery { message: message.payload, attempt, acker: Box::new(acker) }
     }
 }
 
@@ -198,6 +200,7 @@ impl Consumer for NatsConsumer {
         if self.inner.closed.is_cancelled() {
             return Err(closed("pull"));
         }
+        self.refused = None;
         let until = Instant::now() + limits.max_wait;
         while self.arrived.is_empty() {
             self.ask_for_first().await?;
@@ -213,10 +216,16 @@ impl Consumer for NatsConsumer {
             self.open = None;
         }
         let batch = self.take(limits);
-        if batch.is_empty() && !self.inner.link.is_up() {
+        if !batch.is_empty() {
+            return Ok(batch);
+        }
+        if !self.inner.link.is_up() {
             return Err(unavailable("pull", "not connected to nats"));
         }
-        Ok(batch)
+        match self.refused.take() {
+            Some(reason) => Err(unavailable("pull", &reason)),
+            None => Ok(batch),
+        }
     }
 }
 
@@ -238,7 +247,7 @@ impl Drop for NatsConsumer {
 /// the server's word on each would cost a round trip a chunk.
 struct NatsAcker {
     inner: Arc<Inner>,
-    reply: String,
+    reply: Subject,
 }
 
 impl NatsAcker {
@@ -280,4 +289,24 @@ impl Acker for NatsAcker {
 
 fn unavailable(context: &'static str, reason: &str) -> BusError {
     BusError::new(BusErrorKind::Unavailable, context, reason)
+}
+
+/// Which delivery it is: the token behind stream and consumer in `$JS.ACK.<stream>.<consumer>.<delivered>.…`, or, from newer
+/// servers, in `$JS.ACK.<domain>.<account>.<stream>.<consumer>.<delivered>.…` (ADR-15).
+fn attempt_of(reply: &str) -> u64 {
+    let index = if reply.split('.').count() >= 11 { 6 } else { 4 };
+    reply.split('.').nth(index).and_then(|token| token.parse().ok()).unwrap_or(1).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::attempt_of;
+
+    #[test]
+    fn attempts_are_read_from_both_forms() {
+        assert_eq!(attempt_of("$JS.ACK.REFLOW_CHUNKS.writers.3.17.20.1795441781614652636.0"), 3);
+        assert_eq!(attempt_of("$JS.ACK._.Xy12.REFLOW_CHUNKS.writers.4.17.20.1795441781614652636.0.tok"), 4);
+        assert_eq!(attempt_of("$JS.ACK._.Xy12.REFLOW_CHUNKS.writers.5.17.20.1795441781614652636.0"), 5);
+        assert_eq!(attempt_of(""), 1);
+    }
 }

@@ -34,6 +34,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// After a reconnect the stream may take this long to answer.
 const GAP_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+/// What was stored since may take so much longer than the stream's own word.
 const CHECK_GRACE: Duration = Duration::from_millis(300);
 
 /// Opens a tail. The server has to be reachable, for the position is its word.
@@ -181,7 +182,7 @@ impl Pump {
             let check = async move {
                 let state = stream_state(&inner, &link).await;
                 if state.is_some_and(|state| state.last_sequence > seen) {
-                    // What was stored since may be on its way: it can prove that nothing is missing.
+                    // The first of it can prove that nothing is missing.
                     sleep(CHECK_GRACE).await;
                 }
                 state

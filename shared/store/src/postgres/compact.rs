@@ -115,7 +115,8 @@ async fn swap(
         .bind(&ids)
         .fetch_all(&mut *connection)
         .await?;
-    let moved = rows.iter().map(|row: &PgRow| Ok((row.id(0)?, row.int(1)?))).collect::<Result<Vec<_>, sqlx::Error>>()?;
+    let moved =
+        rows.iter().map(|row: &PgRow| Ok((row.id(0)?, row.int(1)?))).collect::<Result<Vec<_>, sqlx::Error>>()?;
     let day = moved.iter().map(|(_, day)| *day).max().unwrap_or(replacement.at.day);
     for ids in pack(moved.into_iter().map(|(id, _)| id).collect()) {
         sqlx::query(
@@ -146,7 +147,8 @@ async fn mark(connection: &mut PgConnection, seq: i64, finish: Finish) -> Result
     .bind(finish.exact)
     .execute(&mut *connection)
     .await?;
-    let aliases = sqlx::query("SELECT ids FROM trace_aliases WHERE trace = $1").bind(seq).fetch_all(&mut *connection).await?;
+    let aliases =
+        sqlx::query("SELECT ids FROM trace_aliases WHERE trace = $1").bind(seq).fetch_all(&mut *connection).await?;
     if aliases.len() > 1 {
         let ids = aliases.iter().map(|row| row.bytes(0)).collect::<Result<Vec<_>, _>>()?;
         // Under the trace's lock nobody else adds or joins them.

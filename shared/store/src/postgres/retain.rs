@@ -152,10 +152,11 @@ impl PostgresStore {
             return Ok(());
         }
         // What may be left of a trace without events: chunks of lifecycle marks, of this day or another.
-        let marks = sqlx::query("DELETE FROM chunks WHERE trace = ANY($1) RETURNING day, hour, octet_length(payload)::bigint")
-            .bind(seqs)
-            .fetch_all(&mut *connection)
-            .await?;
+        let marks =
+            sqlx::query("DELETE FROM chunks WHERE trace = ANY($1) RETURNING day, hour, octet_length(payload)::bigint")
+                .bind(seqs)
+                .fetch_all(&mut *connection)
+                .await?;
         let mut sums: BTreeMap<Hour, [i64; 3]> = BTreeMap::new();
         for row in &marks {
             let sum = sums.entry(Hour { day: row.int(0)?, hour: row.int(1)? }).or_default();
@@ -247,11 +248,12 @@ async fn prune_seen(connection: &mut PgConnection, first_day: i64) -> Result<u64
         removed += row.count(0)?;
     }
     loop {
-        let done = sqlx::query("DELETE FROM seen WHERE ctid = ANY(ARRAY(SELECT ctid FROM seen WHERE day < $1 LIMIT $2))")
-            .bind(first_day)
-            .bind(SEEN_A_STEP)
-            .execute(&mut *connection)
-            .await?;
+        let done =
+            sqlx::query("DELETE FROM seen WHERE ctid = ANY(ARRAY(SELECT ctid FROM seen WHERE day < $1 LIMIT $2))")
+                .bind(first_day)
+                .bind(SEEN_A_STEP)
+                .execute(&mut *connection)
+                .await?;
         removed += done.rows_affected();
         if done.rows_affected() == 0 {
             return Ok(removed);

@@ -23,9 +23,8 @@ const CONTEXT: &str = "migrating the database";
 
 /// The version of the schema; 0 when there is none.
 pub(super) async fn version(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass('schema_migrations') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await?;
+    let exists: bool =
+        sqlx::query_scalar("SELECT to_regclass('schema_migrations') IS NOT NULL").fetch_one(&mut *connection).await?;
     if !exists {
         return Ok(0);
     }
@@ -92,7 +91,9 @@ pub(super) async fn make_partitions(pool: &PgPool, at: Hour) -> Result<(), sqlx:
 pub(super) fn partition(day: i64) -> String {
     let date = i32::try_from(day).ok().and_then(|days| chrono::DateTime::from_timestamp(i64::from(days) * 86_400, 0));
     match date {
-        Some(date) if (0..=9999).contains(&chrono::Datelike::year(&date)) => format!("chunks_{}", date.format("%Y%m%d")),
+        Some(date) if (0..=9999).contains(&chrono::Datelike::year(&date)) => {
+            format!("chunks_{}", date.format("%Y%m%d"))
+        }
         _ => format!("chunks_day_{}{}", if day < 0 { "m" } else { "" }, day.unsigned_abs()),
     }
 }

@@ -110,9 +110,8 @@ impl CommitSteps for Steps<'_> {
             .bind(column(&rows, |row| signed(row.loose_chunks)))
             .fetch_all(&mut *self.connection)
             .await?;
-        let read = |row: &PgRow| {
-            Ok((row.id(0)?, row.text(1)?, StoredTrace { seq: row.int(2)?, event_count: row.count(3)? }))
-        };
+        let read =
+            |row: &PgRow| Ok((row.id(0)?, row.text(1)?, StoredTrace { seq: row.int(2)?, event_count: row.count(3)? }));
         let mut stored = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
         // The deltas are in key order; PostgreSQL promises none.
         stored.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));

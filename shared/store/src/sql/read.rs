@@ -180,9 +180,15 @@ pub(crate) async fn query<B: Reading>(
 ) -> Result<QueryPage, StoreError> {
     const CONTEXT: &str = "querying traces";
     let plan = actor_plan(backend, filter).await?;
-    let prepared = Prepared::new(filter, plan, now_us);
+    let mut prepared = Prepared::new(filter, plan, now_us);
     if prepared.matches_nothing() {
         return Ok(QueryPage { traces: Vec::new(), total: 0 });
+    }
+    if page.limit > 0
+        && let Some(sql) = prepared.count_open()
+    {
+        let rows = backend.fetch(CONTEXT, sql).await?;
+        prepared = prepared.with_open(first_count(backend, CONTEXT, &rows)?);
     }
     let mut traces = Vec::new();
     if page.limit > 0 {

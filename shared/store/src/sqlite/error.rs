@@ -37,3 +37,26 @@ fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
         _ => StoreErrorKind::Unavailable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions, Executor};
+
+    use super::*;
+
+    async fn kind_after(setup: &'static str, sql: &'static str) -> StoreErrorKind {
+        let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await.expect("opens");
+        connection.execute(setup).await.expect("is set up");
+        store_error("testing", connection.execute(sql).await.expect_err("fails")).kind
+    }
+
+    #[tokio::test]
+    async fn result_codes_become_kinds() {
+        let small = "PRAGMA max_page_count = 3; CREATE TABLE t (b BLOB CHECK (octet_length(b) <> 7))";
+        assert_eq!(kind_after(small, "INSERT INTO t VALUES (zeroblob(100000))").await, StoreErrorKind::Full);
+        assert_eq!(kind_after(small, "INSERT INTO t VALUES (zeroblob(7))").await, StoreErrorKind::Rejected);
+        assert_eq!(kind_after(small, "INSERT INTO u VALUES (1)").await, StoreErrorKind::Schema);
+        assert_eq!(kind_after("SELECT 1", "SELECT zeroblob(2000000000)").await, StoreErrorKind::Rejected);
+    }
+}

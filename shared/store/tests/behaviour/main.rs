@@ -3,6 +3,9 @@
 //! PostgreSQL is the server of `REFLOW_TEST_POSTGRES_URL`, or one that these tests start and stop themselves.
 
 mod cases;
+mod memory_only;
+mod postgres_only;
+mod sqlite_only;
 mod support;
 
 /// Stamps each case out for each backend.
@@ -65,6 +68,7 @@ suite! {
         statuses_are_filtered_at_the_edge_of_idleness,
         failures_are_filtered_by_error,
         filters_combine_like_a_walk_over_all_traces,
+        popular_actors_and_many_running_traces,
         chunk_pages_cover_the_trace;
     rollup:
         minutes_sum_what_was_received,

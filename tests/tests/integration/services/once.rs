@@ -1,9 +1,10 @@
 //! Once means once: however often a batch is sent, through whichever collector, whatever has become of its rows since.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use chrono::DateTime;
 use reflow_tracing_tests::{
     Cluster, answers, eventually,
-    frames::Batch,
+    frames::{self, Batch},
     ledger::{Counts, counts},
     patience,
 };
@@ -91,4 +92,48 @@ async fn a_batch_sent_again_after_compaction_counts_once() -> Result<()> {
     let trace = cluster.trace_with(batches[0].trace_id, 200).await?;
     ensure!(answers::events(&trace)? == sent(&batches), "not what was sent");
     ensure_counted(&cluster, 200).await
+}
+
+#[tokio::test]
+async fn a_batch_sent_again_after_retention_stays_gone() -> Result<()> {
+    let cluster = two_collectors(&[
+        ("REFLOW_TRACING_RETENTION__MAX_AGE_DAYS", "1"),
+        ("REFLOW_TRACING_RETENTION__COMPACTION_INTERVAL_SECS", "1"),
+    ])
+    .await?;
+    let (old, new) = (batches("removed", 3, 20), batches("kept", 3, 20));
+    record_all(&mut cluster.collectors[0].connect_v2().await?, &old).await?;
+    cluster.trace_with(old[0].trace_id, 60).await?;
+    // Three days pass for what is stored: the same rows as if they had been written then.
+    let day = cluster.sql("SELECT max(day) - 3 FROM chunks").await?;
+    let partition = format!(
+        "CREATE TABLE chunks_{} PARTITION OF chunks FOR VALUES FROM ({day}) TO ({})",
+        name_of(&day)?,
+        day.parse::<i64>()? + 1
+    );
+    let passed = ["chunks", "chunk_hours", "seen"].map(|table| format!("; UPDATE {table} SET day = {day}")).concat();
+    // In one transaction, because retention runs every second.
+    cluster.sql(&format!("{partition}{passed}")).await?;
+    eventually(patience(), || async {
+        let left = cluster.sql("SELECT count(*) FROM traces").await?;
+        ensure!(left == "0", "{left} traces are left");
+        Ok(())
+    })
+    .await?;
+
+    send_until_met_again(&cluster, &old).await?;
+    record_all(&mut cluster.collectors[1].connect_v2().await?, &new).await?;
+
+    cluster.trace_with(new[0].trace_id, 60).await?;
+    let answer = cluster.queries[0].connect().await?.ask(&frames::get_trace(old[0].trace_id)).await?;
+    ensure!(answers::trace(&answer)?.is_none(), "what was removed has come back: {answer:.300}");
+    let counted = counts(&cluster.postgres).await?;
+    ensure!((counted.rows, counted.summaries) == (60, 60), "{counted:?}");
+    Ok(())
+}
+
+/// What the writer calls the partition of a day.
+fn name_of(day: &str) -> Result<String> {
+    let seconds = day.parse::<i64>()? * 86_400;
+    Ok(DateTime::from_timestamp(seconds, 0).context("no such day")?.format("%Y%m%d").to_string())
 }

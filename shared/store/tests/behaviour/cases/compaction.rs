@@ -122,7 +122,8 @@ pub async fn days_are_not_merged_with_each_other(db: &impl Fixture) {
     let mut chunks = session();
     let tomorrow = real_chunk(1, 14, T0 + DAY, Origin::V1Session, &[(100, false), (101, false)]);
     commit(&*store, &chunks, T0).await;
-    commit(&*store, &[tomorrow.clone(), real_chunk(1, 15, T0 + DAY, Origin::V1Session, &[(102, false)])], T0 + DAY).await;
+    commit(&*store, &[tomorrow.clone(), real_chunk(1, 15, T0 + DAY, Origin::V1Session, &[(102, false)])], T0 + DAY)
+        .await;
     let outcome = compact(&*store, T0 + DAY + HOUR).await;
     assert_eq!((outcome.chunks_removed, outcome.chunks_written), (5, 2));
     let trace = summary(&*store, 1, T0 + DAY + HOUR).await;

@@ -11,10 +11,8 @@ fn variety() -> Vec<Chunk> {
     (0..120_u128)
         .map(|n| {
             let start_us = T0 + (n as i64 * 37 % 120) * MINUTE;
-            let mut one = chunk(n, 1000 + n, start_us, 1).actors(vec![
-                actor(&format!("actor-{}", n % 5), 1),
-                actor(if n % 2 == 0 { "even" } else { "odd" }, 1),
-            ]);
+            let mut one = chunk(n, 1000 + n, start_us, 1)
+                .actors(vec![actor(&format!("actor-{}", n % 5), 1), actor(if n % 2 == 0 { "even" } else { "odd" }, 1)]);
             one = match n % 4 {
                 0 => one,
                 1 => one.flow("plain", "plain"),
@@ -193,7 +191,9 @@ pub async fn filters_combine_like_a_walk_over_all_traces(db: &impl Fixture) {
                         let header = &chunks[trace.trace_id.as_u128() as usize].header;
                         let found = status_of(trace, now_us, IDLE_US).status;
                         let same = |wanted: &ExecutionStatus| match (wanted, &found) {
-                            (ExecutionStatus::Failed { error }, ExecutionStatus::Failed { .. }) if error.is_empty() => true,
+                            (ExecutionStatus::Failed { error }, ExecutionStatus::Failed { .. }) if error.is_empty() => {
+                                true
+                            }
                             (wanted, found) => wanted == found,
                         };
                         status.as_ref().is_none_or(same)
@@ -203,16 +203,51 @@ pub async fn filters_combine_like_a_walk_over_all_traces(db: &impl Fixture) {
                             && actor.is_none_or(|actor| header.actors.iter().any(|stats| stats.actor == actor))
                             && start_us.is_none_or(|(from, to)| (from..=to).contains(&trace.start_us))
                     };
-                    let expected: Vec<u128> = all.iter().filter(matches).map(|trace| trace.trace_id.as_u128()).collect();
+                    let expected: Vec<u128> =
+                        all.iter().filter(matches).map(|trace| trace.trace_id.as_u128()).collect();
                     let (found, total) = ids(&*store, &filter, &first(1000), now_us).await;
                     assert_eq!(found, expected, "{filter:?}");
                     assert_eq!(total, expected.len() as u64, "{filter:?}");
-                    let (counted, total) = ids(&*store, &filter, &Page { limit: 2, offset: 1, after: None }, now_us).await;
+                    let (counted, total) =
+                        ids(&*store, &filter, &Page { limit: 2, offset: 1, after: None }, now_us).await;
                     assert_eq!(total, expected.len() as u64, "{filter:?}");
                     assert!(expected.iter().skip(1).take(2).eq(&counted), "{filter:?}");
                 }
             }
         }
+    }
+}
+
+/// More of them than are looked up one by one.
+pub async fn popular_actors_and_many_running_traces(db: &impl Fixture) {
+    let store = db.open().await;
+    let chunks: Vec<_> = (0..1500_u128)
+        .map(|n| {
+            let one = chunk(n, 10_000 + n, T0 + (n as i64 * 7919 % 1500) * SECOND, 1).actors(vec![actor("popular", 1)]);
+            if n % 10 == 0 { one.failed(T0, "boom") } else { one }
+        })
+        .collect();
+    commit(&*store, &chunks, T0).await;
+    // Traces heard of before second 200 are idle for too long.
+    let now_us = T0 + 200 * SECOND + IDLE_US;
+    let failed = ExecutionStatus::Failed { error: String::new() };
+    let cases = [
+        (None, Some("popular"), 1500),
+        (Some(ExecutionStatus::Running), None, 1300),
+        (Some(ExecutionStatus::Running), Some("popular"), 1300),
+        (Some(failed.clone()), Some("popular"), 20),
+        (Some(failed), Some("nobody"), 0),
+    ];
+    for (status, actor, expected) in cases {
+        let filter = TraceFilter { status, actor: actor.map(str::to_owned), ..filter() };
+        let (counted, total) = ids(&*store, &filter, &first(0), now_us).await;
+        assert_eq!((counted.len(), total), (0, expected), "{filter:?}");
+        let page = store.query(&filter, &first(20), now_us).await.expect("answers");
+        assert_eq!((page.total, page.traces.len()), (expected, 20.min(expected as usize)), "{filter:?}");
+        assert!(page.traces.is_sorted_by(|a, b| a.start_us > b.start_us));
+        let whole = store.query(&filter, &first(2000), now_us).await.expect("answers").traces;
+        assert_eq!(whole.len() as u64, expected);
+        assert!(whole.starts_with(&page.traces));
     }
 }
 

@@ -7,10 +7,11 @@ use crate::support::*;
 pub async fn whole_days_go_by_age(db: &impl Fixture) {
     let store = db.open().await;
     // Clients' clocks are ten years off: only the day of insertion counts.
-    let old = chunk(1, 11, T0, 10).flow("f", "f").versioned(1, None).sent_as(&[901]).client("c", 0, 0, 0).with(|header| {
-        header.first_event_us = Some(T0 + 3650 * DAY);
-        header.last_event_us = Some(T0 + 3650 * DAY);
-    });
+    let old =
+        chunk(1, 11, T0, 10).flow("f", "f").versioned(1, None).sent_as(&[901]).client("c", 0, 0, 0).with(|header| {
+            header.first_event_us = Some(T0 + 3650 * DAY);
+            header.last_event_us = Some(T0 + 3650 * DAY);
+        });
     let marks = chunk(9, 19, T0, 0).started(T0);
     commit(&*store, &[old, marks], T0 + 23 * HOUR).await;
     commit(&*store, &[chunk(2, 12, T0 + DAY, 10).flow("f", "f").versioned(2, None)], T0 + DAY).await;

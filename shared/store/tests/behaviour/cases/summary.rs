@@ -46,7 +46,8 @@ pub async fn status_is_told_or_inferred(db: &impl Fixture) {
     commit(&*store, &[chunk(1, 11, T0, 1)], T0).await;
     assert_eq!(status(1, T0 + IDLE_US).await, (ExecutionStatus::Running, false));
     assert_eq!(status(1, T0 + IDLE_US + 1).await, (ExecutionStatus::Completed, true));
-    commit(&*store, &[chunk(1, 12, T0, 1).failed(T0 + 4, "late"), chunk(1, 13, T0, 1).failed(T0 + 2, "early")], T0).await;
+    commit(&*store, &[chunk(1, 12, T0, 1).failed(T0 + 4, "late"), chunk(1, 13, T0, 1).failed(T0 + 2, "early")], T0)
+        .await;
     assert_eq!(status(1, T0 + IDLE_US + 1).await, (failed("early"), true));
     commit(&*store, &[chunk(1, 14, T0 + 5, 0).closed(T0 + 5)], T0).await;
     assert_eq!(status(1, T0 + 6).await, (failed("early"), false));

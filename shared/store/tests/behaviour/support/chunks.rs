@@ -106,7 +106,8 @@ pub trait With: Sized {
     fn versioned(self, major: u32, git_hash: Option<&str>) -> Self {
         self.with(|header| {
             let git_hash = git_hash.map(str::to_owned);
-            header.flow_version = Some(Version { major, minor: 2, patch: 3, git_hash, timestamp_us: header.received_us });
+            header.flow_version =
+                Some(Version { major, minor: 2, patch: 3, git_hash, timestamp_us: header.received_us });
         })
     }
 
@@ -187,11 +188,7 @@ pub async fn commit(store: &dyn Store, chunks: &[Chunk], now_us: i64) -> reflow_
 }
 
 /// All chunks of a trace, page by page.
-pub async fn all_chunks(
-    store: &dyn Store,
-    trace: u128,
-    max_bytes: usize,
-) -> Vec<reflow_tracing_store::StoredChunk> {
+pub async fn all_chunks(store: &dyn Store, trace: u128, max_bytes: usize) -> Vec<reflow_tracing_store::StoredChunk> {
     let mut chunks = Vec::new();
     let mut after = None;
     loop {

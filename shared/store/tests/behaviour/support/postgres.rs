@@ -101,7 +101,13 @@ impl Server {
             "\"$0\"/postgres -D \"$1\" -k \"$2\" -h 127.0.0.1 -p {port} -c fsync=off -c max_connections=300 \
              -c deadlock_timeout=100ms -c log_min_messages=fatal >/dev/null 2>&1"
         );
-        let server = if is_root()? { format!("setpriv --reuid=postgres --regid=postgres --clear-groups sh -c 'exec {start}' \"$0\" \"$1\" \"$2\"") } else { start };
+        let server = if is_root()? {
+            format!(
+                "setpriv --reuid=postgres --regid=postgres --clear-groups sh -c 'exec {start}' \"$0\" \"$1\" \"$2\""
+            )
+        } else {
+            start
+        };
         let keeper = Command::new("sh")
             .arg("-c")
             .arg(format!("trap '' INT; {server} & pid=$!; cat >/dev/null; kill -QUIT $pid; wait $pid; rm -rf \"$2\""))

@@ -4,6 +4,8 @@
 //! back) while the places, or the byte budget, are used up. The loop never waits for one thing only: while a frame waits for the
 //! budget, publishes go on, which is what gives bytes back.
 
+mod actions;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,20 +22,13 @@ use uuid::Uuid;
 
 use crate::adoption::Adoption;
 use crate::answer::{Answer, Refusal, text};
-use crate::ask::Dialect;
-use crate::batch::Batch;
 use crate::budget::Taken;
 use crate::capabilities::Shared;
-use crate::clock::now_us;
 use crate::close::{Ending, close_marks};
-use crate::dispatch::{self, Action, Understood};
 use crate::flow::{Flow, Flows};
 use crate::gather::Gather;
 use crate::live::{Subscription, Subscriptions};
 use crate::outgoing::{Outgoing, SendError};
-use crate::publish::no_ingest;
-use crate::question::ask;
-use crate::store_trace::store_trace;
 
 /// Frames gathered into one publish at most; more wait for the next.
 const MAX_GATHER_FRAMES: usize = 2_000;
@@ -229,151 +224,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         Ok(Ending::Frame)
     }
 
-    /// Gives a message its place.
-    fn take(&mut self, message: Message, taken: Option<Taken>) {
-        match message {
-            Message::Text(frame) => match dispatch::text(&frame) {
-                Ok(understood) => self.act(understood, Some(frame), taken),
-                Err(refusal) => self.refuse(refusal),
-            },
-            Message::Binary(frame) if self.v2 && reflow_tracing_protocol::wire::BatchFrame::matches(&frame) => {
-                match dispatch::batch(&frame) {
-                    Ok(understood) => self.act(understood, None, taken),
-                    Err(refusal) => self.refuse(refusal),
-                }
-            }
-            Message::Binary(frame) => {
-                // Decompressing may wait for room, and what comes out takes this frame's place: nothing behind it is read before.
-                let shared = Arc::clone(&self.shared);
-                self.waiting = Some(
-                    async move {
-                        match dispatch::decompress(&shared, &frame).await {
-                            Ok(text) => Waited::Message(Message::Text(text), taken),
-                            Err(refusal) => Waited::Refused(refusal),
-                        }
-                    }
-                    .boxed(),
-                );
-            }
-            Message::Frame(_) | Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
-        }
-    }
-
-    fn resume(&mut self, waited: Waited) {
-        self.waiting = None;
-        match waited {
-            Waited::Message(message, taken) => self.take(message, taken),
-            Waited::Refused(refusal) => self.refuse(refusal),
-        }
-    }
-
-    fn act(
-        &mut self,
-        understood: Understood,
-        frame: Option<tokio_tungstenite::tungstenite::Utf8Bytes>,
-        taken: Option<Taken>,
-    ) {
-        let Understood { action, request, older } = understood;
-        self.shared.metrics.frames.with_label_values(&[request]).inc();
-        self.older.get_or_insert(older);
-        let shared = Arc::clone(&self.shared);
-        let dialect = self.dialect();
-        if shared.capabilities.ingest.is_none() {
-            let refusal = no_ingest(&shared);
-            match action {
-                Action::Event { .. } | Action::End { .. } => return self.ready(refusal.not_recorded(None)),
-                Action::Start(start) => return self.ready(refusal.answer(dialect, None, start.request_id)),
-                Action::Batch { header, .. } => {
-                    return self.ready(refusal.answer(dialect, Some(header.batch_id), None));
-                }
-                Action::Store { .. } => return self.ready(refusal.answer(Dialect::V1Older, None, None)),
-                _ => {}
-            }
-        }
-        match action {
-            Action::Event { sent_id, range } => {
-                if let Some(frame) = frame {
-                    self.gather.event(sent_id, frame, range, now_us(), taken);
-                }
-            }
-            Action::Start(start) => self.gather.start(start, now_us()),
-            Action::End { trace_id, status, request_id } => self.gather.end(trace_id, status, request_id, now_us()),
-            Action::Batch { header, payload } => self.batch(header, payload, taken),
-            Action::Store { trace, events } => self.place(async move {
-                let answer = store_trace(shared, trace, events).await;
-                drop(taken);
-                Done::answer(answer)
-            }),
-            Action::Ask { ask: question, request_id } => {
-                self.place(async move { Done::answer(ask(shared, dialect, question, request_id).await) });
-            }
-            Action::Subscribe(request) => self.subscribe(request, dialect),
-            Action::Unsubscribe(id) => {
-                let done = Done { answer: Some(Answer::Recorded(1)), unsubscribe: Some(id), ..Done::default() };
-                self.place(async move { done });
-            }
-            Action::Ping => self.ready(text(&Response::Pong)),
-            Action::Figures => {
-                let data = (shared.capabilities.figures)();
-                self.ready(text(&Response::Metrics { data }));
-            }
-        }
-    }
-
-    fn batch(
-        &mut self,
-        header: reflow_tracing_protocol::wire::BatchHeader,
-        payload: bytes::Bytes,
-        taken: Option<Taken>,
-    ) {
-        let shared = Arc::clone(&self.shared);
-        if !self.v2 {
-            let message = "RecordBatch is protocol v2: connect with Sec-WebSocket-Protocol: reflow-tracing.v2";
-            let refusal = Refusal::new(Code::Unsupported, "batch_in_v1", message);
-            return self.ready(refusal.answer(self.dialect(), Some(header.batch_id), None));
-        }
-        let known = self.flows.get(header.trace_id);
-        let (flow, tell) = match (&header.flow_id, known) {
-            (Some(flow_id), known) => {
-                if let Err(refusal) = crate::batch::check_name("flow_id", flow_id) {
-                    return self.ready(refusal.answer(Dialect::V2, Some(header.batch_id), None));
-                }
-                let flow = Flow::new(flow_id, shared.limits.flow_naming);
-                let tell = known.flatten().as_ref() != Some(&flow);
-                self.flows.learn(header.trace_id, Some(flow.clone()));
-                (Some(Some(flow)), tell)
-            }
-            (None, known) => (known, false),
-        };
-        let batch = Batch { header, payload, flow, tell, taken };
-        self.place(async move {
-            let recorded = batch.publish(shared).await;
-            let learned = recorded.learned.into_iter().collect();
-            Done { answer: Some(recorded.answer), learned, ..Done::default() }
-        });
-    }
-
-    fn subscribe(&mut self, request: reflow_tracing_protocol::wire::SubscribeRequest, dialect: Dialect) {
-        let shared = Arc::clone(&self.shared);
-        let max = shared.limits.max_subscriptions;
-        let id = request.subscription_id.as_deref().filter(|_| self.v2);
-        if self.v2 && !self.subscriptions.has_room(id, max) {
-            let message =
-                format!("session has {max} subscriptions (max_subscriptions); end some, or open another session");
-            return self.refuse(Refusal::new(Code::LimitExceeded, "subscriptions", message));
-        }
-        self.place(async move {
-            match Subscription::open(shared, request, dialect).await {
-                Ok(subscription) => Done {
-                    answer: Some(subscription.answer()),
-                    subscription: Some(Box::new(subscription)),
-                    ..Done::default()
-                },
-                Err(refusal) => Done::answer(refusal.answer(dialect, None, None)),
-            }
-        });
-    }
-
     /// Publishes what has been gathered, unless a gather is on its way already (then more may gather) and `now` is false.
     fn launch_gather(&mut self, now: bool) {
         let full = self.gather.len() >= MAX_GATHER_FRAMES || self.gather.bytes() >= MAX_GATHER_BYTES;
@@ -396,23 +246,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             }
             .boxed(),
         );
-    }
-
-    /// Gives a frame's work its place behind what has been gathered.
-    fn place(&mut self, work: impl Future<Output = Done> + Send + 'static) {
-        self.launch_gather(true);
-        self.pending.push_back(work.boxed());
-    }
-
-    fn ready(&mut self, answer: Answer) {
-        self.place(async move { Done::answer(answer) });
-    }
-
-    fn refuse(&mut self, refusal: Refusal) {
-        self.shared.metrics.frames.with_label_values(&["refused"]).inc();
-        self.shared.metrics.refused.with_label_values(&[refusal.reason]).inc();
-        let answer = refusal.answer(self.dialect(), None, None);
-        self.ready(answer);
     }
 
     /// Sends what is ready, in one write.
@@ -505,14 +338,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         }
         if listening {
             self.out.close(ending).await;
-        }
-    }
-
-    fn dialect(&self) -> Dialect {
-        match (self.v2, self.older) {
-            (true, _) => Dialect::V2,
-            (false, Some(true)) => Dialect::V1Older,
-            (false, _) => Dialect::V1,
         }
     }
 }

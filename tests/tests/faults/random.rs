@@ -1,0 +1,133 @@
+//! Kill -9 and pauses at random moments, under load.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use reflow_tracing_tests::{Cluster, Load, answers, eventually, frames, load::Options, patience};
+use tokio::time::sleep;
+
+use crate::settings::{ACK_WAIT, cluster};
+
+const ROUNDS: usize = 22;
+/// How many acknowledgements show that load flows again after a fault.
+const PROGRESS: usize = 20;
+
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    Collector,
+    Writer,
+    Query,
+    Nats,
+    Postgres,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// `kill -9`, and a start some time later.
+    Kill,
+    /// SIGSTOP for longer than the ack wait.
+    Pause,
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_doubled_whatever_dies_at_whatever_moment() -> Result<()> {
+    let seed = setting("REFLOW_FAULTS_SEED")?.unwrap_or_else(rand::random);
+    println!("REFLOW_FAULTS_SEED={seed}");
+    rounds(seed).await.with_context(|| format!("with REFLOW_FAULTS_SEED={seed}"))
+}
+
+async fn rounds(seed: u64) -> Result<()> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let rounds = setting("REFLOW_FAULTS_ROUNDS")?.map_or(ROUNDS, |rounds| rounds as usize);
+    let mut cluster = cluster().start().await?;
+    let load = Load::start(cluster.collector_urls(), &Options { seed, ..Options::default() });
+    for (number, (victim, fault)) in plan(rounds, &mut random).into_iter().enumerate() {
+        let round = async {
+            progress(&load).await?;
+            sleep(Duration::from_millis(random.random_range(0..300))).await;
+            strike(&mut cluster, victim, fault, &mut random).await?;
+            progress(&load).await?;
+            load.ledger().check_batches(&cluster.postgres).await?;
+            check_history(&cluster).await
+        };
+        let began = std::time::Instant::now();
+        round.await.with_context(|| format!("round {number}: {fault:?} {victim:?}"))?;
+        println!("round {number}: {fault:?} {victim:?}, {:.1} s", began.elapsed().as_secs_f64());
+    }
+    let ledger = load.finish(patience()).await?;
+    println!("{} batches of {} events", ledger.batches_sent(), ledger.events_sent());
+    ledger.check_all(&cluster.postgres, &cluster.queries[0]).await
+}
+
+/// Every fault of every victim equally often, in random order.
+fn plan(rounds: usize, random: &mut StdRng) -> Vec<(Victim, Fault)> {
+    let victims = [Victim::Collector, Victim::Writer, Victim::Query, Victim::Nats, Victim::Postgres];
+    let mut plan: Vec<_> = [Fault::Kill, Fault::Pause]
+        .into_iter()
+        .flat_map(|fault| victims.map(|victim| (victim, fault)))
+        .cycle()
+        .take(rounds)
+        .collect();
+    plan.shuffle(random);
+    plan
+}
+
+async fn strike(cluster: &mut Cluster, victim: Victim, fault: Fault, random: &mut StdRng) -> Result<()> {
+    let number = random.random_range(0..2);
+    let down = Duration::from_millis(random.random_range(0..500));
+    // The same words for five types that have them in common.
+    macro_rules! strike {
+        ($process:expr) => {
+            match fault {
+                Fault::Kill => {
+                    $process.kill9().await?;
+                    sleep(down).await;
+                    $process.restart().await
+                }
+                Fault::Pause => {
+                    $process.pause().await?;
+                    sleep(ACK_WAIT + Duration::from_millis(300) + down).await;
+                    $process.resume()
+                }
+            }
+        };
+    }
+    match victim {
+        Victim::Collector => strike!(cluster.collectors[number]),
+        Victim::Writer => strike!(cluster.writers[number]),
+        Victim::Query => strike!(cluster.queries[0]),
+        Victim::Nats => strike!(cluster.nats),
+        Victim::Postgres => strike!(cluster.postgres),
+    }
+}
+
+async fn progress(load: &Load) -> Result<()> {
+    let before = load.batches_acked();
+    eventually(patience(), || async {
+        let more = load.batches_acked() - before;
+        ensure!(more >= PROGRESS, "{more} more acknowledgements");
+        Ok(())
+    })
+    .await
+    .context("load does not flow")
+}
+
+/// Every collector gets its answers again.
+async fn check_history(cluster: &Cluster) -> Result<()> {
+    for collector in &cluster.collectors {
+        eventually(patience(), || async {
+            let query = frames::query_traces(&frames::Query::all().limit(1));
+            let answer = collector.connect().await?.ask(&query).await?;
+            ensure!(answers::found(&answer)?.1 > 0, "there are no traces");
+            Ok(())
+        })
+        .await
+        .context("history does not answer")?;
+    }
+    Ok(())
+}
+
+fn setting(name: &str) -> Result<Option<u64>> {
+    std::env::var(name).ok().map(|text| text.parse().with_context(|| format!("{name} is not a number"))).transpose()
+}

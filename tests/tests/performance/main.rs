@@ -1,0 +1,82 @@
+//! A short load on each path: what matters is that it is right at speed. The figures are printed; the benchmark
+//! (`cargo bench --bench pipeline`) is where figures are judged.
+//!
+//! One path after the other, in one test: side by side they would measure each other.
+
+mod meter;
+mod senders;
+
+use anyhow::{Context, Result, ensure};
+use reflow_tracing_tests::{Cluster, Ledger, Service, answers, events, eventually, frames, patience};
+use uuid::Uuid;
+
+use crate::{
+    meter::Meter,
+    senders::{batches, frames_of, frames_of_events, send_batches, send_events},
+};
+
+/// Events of a run: enough for some seconds.
+const BATCHED: usize = if cfg!(debug_assertions) { 100_000 } else { 500_000 };
+const SINGLE: usize = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
+const SENDERS: usize = 4;
+/// Far above what each needs, far below what a queue without bounds would take.
+const MEMORY_BYTES: u64 = 256 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_path_takes_load_and_loses_nothing() -> Result<()> {
+    batches_to_sqlite().await.context("batches to SQLite")?;
+    single_events_to_sqlite().await.context("single events to SQLite")?;
+    batches_to_postgres().await.context("batches over NATS to Postgres")
+}
+
+async fn batches_to_sqlite() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let service = Service::standalone().sqlite(&folder.path().join("traces.db")).start().await?;
+    let batches = batches(BATCHED);
+    let frames = frames_of(&batches);
+    let meter = Meter::start("v2 batches, reflow-tracing, SQLite", &[("reflow-tracing", service.process())])?;
+    send_batches(&service.url(), SENDERS, &batches, &frames).await?;
+    meter.stop(BATCHED, MEMORY_BYTES)?;
+    Ledger::of_acked(&batches).check_traces(&service).await
+}
+
+async fn single_events_to_sqlite() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let service = Service::standalone().sqlite(&folder.path().join("traces.db")).start().await?;
+    let traces: Vec<_> = (0..SENDERS).map(|_| (Uuid::new_v4(), events::program(SINGLE / SENDERS))).collect();
+    let frames: Vec<_> = traces.iter().map(|(trace_id, sent)| (*trace_id, frames_of_events(*trace_id, sent))).collect();
+    let meter = Meter::start("v1 single events, reflow-tracing, SQLite", &[("reflow-tracing", service.process())])?;
+    send_events(&service.url(), &frames).await?;
+    meter.stop(SINGLE, MEMORY_BYTES)?;
+    for (trace_id, sent) in &traces {
+        let trace = Cluster::trace_from(&service, *trace_id, sent.len()).await?;
+        ensure!(answers::events(&trace)? == answers::by_id(sent), "not what was sent");
+    }
+    let all = service.connect().await?.ask(&frames::query_traces(&frames::Query::all())).await?;
+    ensure!(answers::found(&all)?.1 == SENDERS as u64, "other traces than those that were sent");
+    Ok(())
+}
+
+async fn batches_to_postgres() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    let batches = batches(BATCHED);
+    let frames = frames_of(&batches);
+    let meter = Meter::start(
+        "v2 batches, collector, NATS, writer, Postgres",
+        &[
+            ("collector", cluster.collectors[0].process()),
+            ("nats", cluster.nats.process()),
+            ("writer", cluster.writers[0].process()),
+            ("postgres", cluster.postgres.process()),
+        ],
+    )?;
+    send_batches(&cluster.collectors[0].url(), SENDERS, &batches, &frames).await?;
+    eventually(patience(), || async {
+        let stored = cluster.written("reflow_writer_stored_events_total", &[]).await?;
+        ensure!(stored >= BATCHED as f64, "{stored} of {BATCHED} events are stored");
+        Ok(())
+    })
+    .await?;
+    meter.stop(BATCHED, MEMORY_BYTES)?;
+    Ledger::of_acked(&batches).check_all(&cluster.postgres, &cluster.queries[0]).await
+}
