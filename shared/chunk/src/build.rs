@@ -3,16 +3,17 @@
 //! What makes an event valid is fixed here and in [`reflow_tracing_protocol::wire`], never by a setting, so that a batch sent again
 //! always gives the same chunk and the same answer.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use reflow_tracing_protocol::codec::{self, CodecError};
-use reflow_tracing_protocol::wire::{Event, EventType};
+use reflow_tracing_protocol::wire::{Event, EventArray, EventType};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::envelope::Chunk;
-use crate::header::{ActorStats, Codec, EdgeStats, Encoding, ErrorMark, HEADER_VERSION, Header, Origin};
+use crate::header::{Codec, Encoding, ErrorMark, HEADER_VERSION, Header, Origin};
+use crate::index::{Edge, Index};
 use crate::kind::{EventKind, KindSet};
 use crate::names::{MAX_NAME_BYTES, sanitize_error, sanitize_name};
 
@@ -69,10 +70,15 @@ pub fn store_trace_chunk_id(trace_id: Uuid, slice: usize, events: &[&RawValue]) 
 #[derive(Debug)]
 pub struct ChunkBuilder {
     header: Header,
-    actors: HashMap<String, ActorStats>,
-    edges: HashMap<String, EdgeStats>,
-    edge_key: String,
+    index: Index,
     raw: Vec<u8>,
+}
+
+/// The names in an event, as headers hold them.
+struct Names<'e> {
+    actor: Cow<'e, str>,
+    /// Out-port, receiver and in-port of a `DataFlow`.
+    flow: Option<[Cow<'e, str>; 3]>,
 }
 
 impl ChunkBuilder {
@@ -89,7 +95,7 @@ impl ChunkBuilder {
             origin: origin.into(),
             ..Header::default()
         };
-        Self { header, actors: HashMap::new(), edges: HashMap::new(), edge_key: String::new(), raw: Vec::new() }
+        Self { header, index: Index::default(), raw: Vec::new() }
     }
 
     /// The header so far; marks, flow and ids are the caller's to fill in.
@@ -109,7 +115,7 @@ impl ChunkBuilder {
 
     /// Checks an event, indexes it and keeps its JSON as it is.
     pub fn push_event(&mut self, raw: &str) -> Result<(), Rejected> {
-        let event: Event<'_> = serde_json::from_str(raw).map_err(|error| Rejected::Shape(error.to_string()))?;
+        let event = Event::parse(raw).map_err(|error| Rejected::Shape(error.to_string()))?;
         self.index(&event)?;
         self.raw.push(if self.raw.is_empty() { b'[' } else { b',' });
         self.raw.extend_from_slice(raw.as_bytes());
@@ -120,20 +126,14 @@ impl ChunkBuilder {
     /// keeps the good ones itself, as after [`ChunkBuilder::push_event`]. The refused come back as (index, reason).
     pub fn push_array(&mut self, array: &str, max_events: usize) -> Result<Vec<(usize, Rejected)>, BuildError> {
         debug_assert_eq!(self.header.event_count, 0, "an array is a whole chunk");
-        let too_many = |events| BuildError::TooManyEvents { events, max: max_events };
         // Nearly all batches are good throughout: one pass, nothing copied.
-        if let Ok(events) = serde_json::from_str::<Vec<Event<'_>>>(array) {
-            if events.len() > max_events {
-                return Err(too_many(events.len()));
-            }
-            if events.iter().all(|event| check(event).is_ok()) {
-                events.iter().for_each(|event| self.index_checked(event));
-                return Ok(Vec::new());
-            }
+        if self.index_array(array, max_events).is_some() {
+            return Ok(Vec::new());
         }
+        self.forget();
         let events: Vec<&RawValue> = serde_json::from_str(array).map_err(BuildError::NotAnArray)?;
         if events.len() > max_events {
-            return Err(too_many(events.len()));
+            return Err(BuildError::TooManyEvents { events: events.len(), max: max_events });
         }
         let mut rejected = Vec::new();
         for (index, event) in events.iter().enumerate() {
@@ -164,21 +164,33 @@ impl ChunkBuilder {
     fn finish(mut self, payload: Bytes, codec: codec::Codec, raw_size: usize) -> Chunk {
         self.header.codec = Codec::from(codec).into();
         self.header.raw_size = u32::try_from(raw_size).unwrap_or(u32::MAX);
-        self.header.actors = self.actors.into_values().collect();
-        self.header.actors.sort_by(|a, b| a.actor.cmp(&b.actor));
-        let mut edges: Vec<_> = self.edges.into_iter().collect();
-        edges.sort_by(|a, b| a.0.cmp(&b.0));
-        self.header.edges = edges.into_iter().map(|(_, edge)| edge).collect();
+        (self.header.actors, self.header.edges) = self.index.finish();
         Chunk { header: self.header, payload }
     }
 
-    fn index(&mut self, event: &Event<'_>) -> Result<(), Rejected> {
-        check(event)?;
-        self.index_checked(event);
-        Ok(())
+    /// Indexes all events of an array; `None` as soon as one is not good, or there are too many.
+    fn index_array(&mut self, array: &str, max_events: usize) -> Option<()> {
+        let mut events = EventArray::new(array);
+        while let Some(event) = events.next_event().ok()? {
+            if self.event_count() == max_events {
+                return None;
+            }
+            self.index(&event).ok()?;
+        }
+        Some(())
     }
 
-    fn index_checked(&mut self, event: &Event<'_>) {
+    /// Forgets the events that were indexed.
+    fn forget(&mut self) {
+        let header = &mut self.header;
+        (header.event_count, header.event_types, header.failures) = (0, 0, 0);
+        (header.first_event_us, header.last_event_us, header.first_error) = (None, None, None);
+        header.needs_v1_rewrite = false;
+        self.index = Index::default();
+    }
+
+    fn index(&mut self, event: &Event<'_>) -> Result<(), Rejected> {
+        let names = check(event)?;
         let kind = EventKind::from(&event.event_type);
         let at_us = event.timestamp.timestamp_micros();
         let header = &mut self.header;
@@ -199,14 +211,7 @@ impl ChunkBuilder {
 
         let bytes = measured_bytes(event);
         let time_ns = measured_time_ns(event);
-        let actor_id = sanitize_name(&event.actor_id);
-        let actor = match self.actors.get_mut(&*actor_id) {
-            Some(actor) => actor,
-            None => self
-                .actors
-                .entry(actor_id.clone().into_owned())
-                .or_insert_with(|| ActorStats { actor: actor_id.clone().into_owned(), ..ActorStats::default() }),
-        };
+        let actor = self.index.actor(&names.actor);
         actor.events += 1;
         actor.failures += u64::from(failed);
         actor.event_types |= 1 << kind as u8;
@@ -217,56 +222,33 @@ impl ChunkBuilder {
         if let Some(time_ns) = time_ns {
             actor.time.get_or_insert_default().add(time_ns);
         }
-        if let EventType::DataFlow { to_actor, to_port } = &event.event_type {
-            let from_port = event.data.port.as_deref().unwrap_or_default();
-            self.index_edge(
-                [&actor_id, &sanitize_name(from_port), &sanitize_name(to_actor), &sanitize_name(to_port)],
-                bytes,
-                time_ns,
-            );
+        if let Some([from_port, to_actor, to_port]) = &names.flow {
+            let edge = self.index.edge(Edge { from_actor: &names.actor, from_port, to_actor, to_port });
+            edge.count += 1;
+            edge.bytes = edge.bytes.saturating_add(bytes.unwrap_or(0));
+            if let Some(time_ns) = time_ns {
+                edge.time.get_or_insert_default().add(time_ns);
+            }
         }
-    }
-
-    fn index_edge(&mut self, names: [&str; 4], bytes: Option<u64>, time_ns: Option<u64>) {
-        // Sanitised names hold no NUL, so that it can part them.
-        self.edge_key.clear();
-        for name in names {
-            self.edge_key.push_str(name);
-            self.edge_key.push('\0');
-        }
-        let edge = match self.edges.get_mut(&self.edge_key) {
-            Some(edge) => edge,
-            None => self.edges.entry(self.edge_key.clone()).or_insert_with(|| EdgeStats {
-                from_actor: names[0].to_owned(),
-                from_port: names[1].to_owned(),
-                to_actor: names[2].to_owned(),
-                to_port: names[3].to_owned(),
-                ..EdgeStats::default()
-            }),
-        };
-        edge.count += 1;
-        edge.bytes = edge.bytes.saturating_add(bytes.unwrap_or(0));
-        if let Some(time_ns) = time_ns {
-            edge.time.get_or_insert_default().add(time_ns);
-        }
+        Ok(())
     }
 }
 
-fn check(event: &Event<'_>) -> Result<(), Rejected> {
-    let name = |field, name: &str| match name.len() {
+fn check<'e>(event: &'e Event<'_>) -> Result<Names<'e>, Rejected> {
+    fn name<'e>(field: &'static str, name: &'e str) -> Result<Cow<'e, str>, Rejected> {
+        let sane = sanitize_name(name);
         // Sanitising can make a name longer; one that is short enough after it is short enough.
-        bytes if bytes > MAX_NAME_BYTES || sanitize_name(name).len() > MAX_NAME_BYTES => {
-            Err(Rejected::Name { field, bytes })
-        }
-        _ => Ok(()),
-    };
-    name("actor_id", &event.actor_id)?;
-    name("port", event.data.port.as_deref().unwrap_or_default())?;
-    if let EventType::DataFlow { to_actor, to_port } = &event.event_type {
-        name("to_actor", to_actor)?;
-        name("to_port", to_port)?;
+        if sane.len() > MAX_NAME_BYTES { Err(Rejected::Name { field, bytes: name.len() }) } else { Ok(sane) }
     }
-    Ok(())
+    let actor = name("actor_id", &event.actor_id)?;
+    let port = name("port", event.data.port.as_deref().unwrap_or_default())?;
+    let flow = match &event.event_type {
+        EventType::DataFlow { to_actor, to_port } => {
+            Some([port, name("to_actor", to_actor)?, name("to_port", to_port)?])
+        }
+        _ => None,
+    };
+    Ok(Names { actor, flow })
 }
 
 /// `reflow_network` passes the size of an enum and, as type, its discriminant: that is not a measurement.

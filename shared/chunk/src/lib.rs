@@ -10,6 +10,7 @@ mod build;
 mod envelope;
 mod header;
 mod histogram;
+mod index;
 mod kind;
 mod merge;
 mod names;

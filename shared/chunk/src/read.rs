@@ -64,6 +64,7 @@ pub enum V1Rewrite {
 #[derive(Deserialize)]
 struct Key {
     event_id: Uuid,
+    #[serde(deserialize_with = "reflow_tracing_protocol::wire::timestamp::deserialize")]
     timestamp: chrono::DateTime<chrono::Utc>,
 }
 

@@ -45,7 +45,7 @@ pub fn init(settings: &Telemetry, role: Role, filter: Option<&str>) -> anyhow::R
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
-    let mut layers: Vec<BoxedLayer> = vec![filter.boxed(), log];
+    let mut layers: Vec<BoxedLayer> = vec![log];
     let provider = match &settings.otlp_endpoint {
         Some(endpoint) => {
             let service = settings.service_name.clone().unwrap_or_else(|| role.program().to_owned());
@@ -58,7 +58,8 @@ pub fn init(settings: &Telemetry, role: Role, filter: Option<&str>) -> anyhow::R
         }
         None => None,
     };
-    tracing_subscriber::registry().with(layers).try_init().context("logs are set up already")?;
+    // The filter stands over all layers: as one of them it would be overruled by whichever takes everything.
+    tracing_subscriber::registry().with(layers).with(filter).try_init().context("logs are set up already")?;
     Ok(Guard { provider })
 }
 

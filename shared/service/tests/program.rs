@@ -251,6 +251,15 @@ fn jobs_end_by_themselves() {
 }
 
 #[test]
+fn rust_log_decides_what_is_logged() {
+    for (filter, info) in [("error", false), ("info", true), ("", true)] {
+        let (code, text) = Program::start(&format!("fail {FREE}"), &[("RUST_LOG", filter)]).end();
+        assert_eq!((code, text.contains("INFO")), (1, info), "{filter}: {text}");
+        assert!(!text.contains("DEBUG") && !text.contains("TRACE"), "{filter}: {text}");
+    }
+}
+
+#[test]
 fn json_logs_are_json() {
     let mut program = Program::start(&format!("run {FREE} --set telemetry.log_format=json"), &[]);
     let line = program.wait_for("listening for metrics and probes");

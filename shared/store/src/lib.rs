@@ -59,7 +59,7 @@ pub trait StoreWriter: Send + Sync {
 /// The reading half. Held by query services; never writes.
 #[async_trait]
 pub trait StoreReader: Send + Sync {
-    /// Summary of a trace by its id, or by an id under which its events were sent.
+    /// Summary of a trace by its id, or by an id under which its events were sent. Idle time is as the store was opened with.
     async fn find_trace(&self, tenant: &str, id: Uuid, now_us: i64) -> Result<Option<TraceSummary>, StoreError>;
 
     /// Chunks of a trace that have events, in order of (first event time, chunk id), after `after`, until `max_bytes` of payload are
@@ -78,7 +78,7 @@ pub trait StoreReader: Send + Sync {
     /// Versions of a flow by flow id or flow name, newest first.
     async fn flow_versions(&self, tenant: &str, flow: &str) -> Result<Vec<FlowVersionRow>, StoreError>;
 
-    /// Statuses of many traces at once; unknown traces are left out.
+    /// Statuses of many traces at once; unknown traces are left out. Idle time is as the store was opened with.
     async fn statuses(&self, tenant: &str, ids: &[Uuid], now_us: i64) -> Result<Vec<(Uuid, TraceStatus)>, StoreError>;
 
     /// Per-actor counts of the events of one trace that are still there, by actor id.
@@ -87,6 +87,7 @@ pub trait StoreReader: Send + Sync {
     /// Rollups over a time range, summed over writer slots (and minutes, when `by_minute` is false).
     async fn rollups(&self, query: &RollupQuery) -> Result<Vec<RollupRow>, StoreError>;
 
-    /// Rows, bytes and age of the newest chunk.
+    /// Rows, bytes and age of the newest chunk. Exact, and so not cheap: whole indexes are read. For a look now and then, not for
+    /// every scrape.
     async fn stats(&self) -> Result<StoreStats, StoreError>;
 }

@@ -59,7 +59,7 @@ pub struct TraceSummary {
     pub first_received_us: i64,
     /// Greatest received time of a chunk WITH events or a start mark (a close mark alone does not count as activity).
     pub last_received_us: i64,
-    /// Compaction has counted distinct events.
+    /// No event is counted twice: nothing in the trace came as single v1 frames, or compaction has compared all its events.
     pub exact: bool,
     /// What each client said it recorded, sorted by client id.
     pub clients: Vec<ClientRow>,
@@ -89,7 +89,7 @@ pub struct ChunkCursor(pub i64, pub Uuid);
 /// A chunk as stored.
 #[derive(Clone, Debug)]
 pub struct StoredChunk {
-    /// Its header.
+    /// Its header, without `sent_ids`: the ids as sent are kept beside the summary.
     pub header: Header,
     /// Its payload, still compressed.
     pub payload: Bytes,
@@ -154,7 +154,7 @@ pub struct FlowVersionRow {
     pub last_us: i64,
 }
 
-/// Counts of one actor in one trace.
+/// Counts of one actor in one trace, over the events that retention has left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActorRow {
     /// Actor id; `other` gathers those over the cardinality limit.
@@ -229,9 +229,10 @@ pub struct RollupRow {
 pub struct CompactPolicy {
     /// Only traces whose last activity lies before this.
     pub idle_before_us: i64,
-    /// Only traces with at least so many chunks of the smaller kind.
+    /// Only traces with at least so many chunks since they were last compacted (at least 2). Traces that are not `exact` are looked
+    /// through in any case.
     pub min_chunks: usize,
-    /// A merged chunk's payload stays under this.
+    /// A merged chunk's events stay under this before compression; chunks of half of it and more are left alone.
     pub max_chunk_bytes: usize,
     /// At most so many traces a call.
     pub max_traces: usize,
@@ -259,11 +260,11 @@ pub struct CompactOutcome {
 /// What may stay.
 #[derive(Clone, Debug)]
 pub struct RetentionPolicy {
-    /// Chunks whose day (of insertion) ended longer ago than this go, whole days.
+    /// Chunks whose day (of insertion) ended longer ago than this go, whole days; rollups and flow versions of that age too.
     pub max_age_us: Option<i64>,
     /// Above so many payload bytes the oldest hours go, never the open one.
     pub max_bytes: Option<u64>,
-    /// `seen` entries older than this go.
+    /// Chunk ids older than this are forgotten, whole days: beyond it a chunk that comes again counts again.
     pub dedupe_horizon_us: i64,
 }
 

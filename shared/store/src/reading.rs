@@ -66,7 +66,7 @@ macro_rules! reading_half {
 
             async fn rollups(&self, query: &$crate::RollupQuery) -> Result<Vec<$crate::RollupRow>, $crate::StoreError> {
                 let $it = self;
-                $crate::sql::read::rollups($reader, query).await
+                $crate::sql::rollups::rollups($reader, query).await
             }
 
             async fn stats(&self) -> Result<$crate::StoreStats, $crate::StoreError> {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::skim::{Attributes, ByteArray};
+use super::timestamp;
 use crate::StateDiffType;
 
 /// A string that borrows from the frame unless it holds escapes. (serde borrows a bare `Cow`, but not one in an `Option`.)
@@ -31,6 +32,7 @@ pub struct Event<'a> {
     /// Identifies it.
     pub event_id: Uuid,
     /// When it happened, by the program's clock.
+    #[serde(deserialize_with = "timestamp::deserialize")]
     pub timestamp: DateTime<Utc>,
     /// What happened.
     #[serde(borrow)]
@@ -115,7 +117,7 @@ pub struct Message<'a> {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct StateDiff {
+pub(super) struct StateDiff {
     #[serde(rename = "before")]
     _before: Option<ByteArray>,
     #[serde(rename = "after")]
@@ -172,6 +174,32 @@ pub struct Causality<'a> {
     _dependency_chain: Vec<Uuid>,
     #[serde(borrow, rename = "span_id")]
     _span_id: Str<'a>,
+}
+
+impl<'a> EventData<'a> {
+    pub(super) fn new(
+        port: Option<Str<'a>>,
+        message: Option<Message<'a>>,
+        state_diff: Option<StateDiff>,
+        error: Option<Str<'a>>,
+        performance_metrics: Option<Metrics>,
+        custom_attributes: Attributes,
+    ) -> Self {
+        let (_state_diff, _custom_attributes) = (state_diff, custom_attributes);
+        Self { port, message, _state_diff, error, performance_metrics, _custom_attributes }
+    }
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn new(message_type: Str<'a>, size_bytes: Option<u64>, checksum: Str<'a>, data: ByteArray) -> Self {
+        Self { message_type, size_bytes, _checksum: checksum, _serialized_data: data }
+    }
+}
+
+impl<'a> Causality<'a> {
+    pub(super) fn new(parent: Option<Uuid>, root: Uuid, chain: Vec<Uuid>, span: Str<'a>) -> Self {
+        Self { _parent_event_id: parent, _root_cause_event_id: root, _dependency_chain: chain, _span_id: span }
+    }
 }
 
 impl Event<'_> {

@@ -5,12 +5,15 @@
 
 mod batch;
 mod event;
+mod quick;
 mod request;
 mod response;
 mod skim;
+pub mod timestamp;
 
 pub use batch::{BATCH_MAGIC, BatchFrame, BatchFrameError, BatchHeader};
 pub use event::{Causality, Event, EventData, EventType, Message, Metrics, Str};
+pub use quick::{EventArray, Unusual};
 pub use request::{RecordBatch, Request, RequestError, StartTrace, SubscribeRequest};
 pub use response::{Code, Limits, RejectedEvent, Response};
 pub use skim::MAX_DEPTH;

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::MemoryStore;
 use super::state::KeptTrace;
-use crate::merge::{ActorSums, actor_key, key_text, minute_of, newest_first};
-use crate::sql::read::RollupSums;
+use crate::merge::{ActorSums, actor_key, key_text, newest_first};
+use crate::sql::rollups::{RollupSums, minutes};
 use crate::{
     ActorRow, ChunkCursor, ChunkPage, FlowVersionRow, Page, QueryPage, RollupQuery, RollupRow, StoreError, StoreReader,
     StoreStats, StoredChunk, TraceFilter, TraceStatus, TraceSummary,
@@ -154,7 +154,7 @@ impl StoreReader for MemoryStore {
     async fn rollups(&self, query: &RollupQuery) -> Result<Vec<RollupRow>, StoreError> {
         let state = self.state();
         let tenant = key_text(&query.tenant);
-        let minutes = minute_of(query.from_us)..minute_of(query.to_us.saturating_add(59_999_999));
+        let minutes = minutes(query);
         let mut sums = RollupSums::new(query);
         for (key, rollup) in &state.rollups {
             let wanted = query.flow_name.as_deref().is_none_or(|flow| key.flow_name == *key_text(flow));

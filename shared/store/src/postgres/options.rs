@@ -60,6 +60,8 @@ impl PostgresOptions {
             ("plan_cache_mode", if role == "reader" { "force_custom_plan" } else { "auto" }),
             // A writer that hangs in the middle must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", "60s"),
+            // Whoever asked has given up by then. Migration, compaction and retention take the time they take.
+            ("statement_timeout", if role == "reader" { "60s" } else { "0" }),
         ];
         Ok(options
             .application_name(&format!("reflow-tracing-{role}"))

@@ -5,4 +5,5 @@ pub(crate) mod compact;
 pub(crate) mod filter;
 pub(crate) mod migration;
 pub(crate) mod read;
+pub(crate) mod rollups;
 pub(crate) mod statement;

@@ -1,19 +1,17 @@
-//! The reading half, once for both SQL backends.
+//! The reading half, once for both SQL backends (rollups: `rollups`).
+
+use std::collections::{BTreeMap, HashMap};
 
 use reflow_tracing_chunk::Header;
-use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 use super::filter::{ActorPlan, FEW_TRACES, Prepared};
 use super::statement::{Arg, Columns, Reading, Sql, corrupt};
 use crate::merge::compaction::holds_id;
-use crate::merge::{
-    ActorSums, FlowMark, Rollup, TraceRow, VersionKey, VersionTimes, actor_key, key_text, minute_of, minute_start_us,
-    newest_first,
-};
+use crate::merge::{ActorSums, FlowMark, TraceRow, VersionKey, VersionTimes, actor_key, key_text, newest_first};
 use crate::{
-    ActorRow, ChunkCursor, ChunkPage, ClientRow, FlowVersionRow, Page, QueryPage, RollupKind, RollupQuery, RollupRow,
-    StoreError, StoredChunk, TraceFilter, TraceStatus, TraceSummary,
+    ActorRow, ChunkCursor, ChunkPage, ClientRow, FlowVersionRow, Page, QueryPage, StoreError, StoredChunk, TraceFilter,
+    TraceStatus, TraceSummary,
 };
 
 /// Columns of a summary, in the order [`trace_row`] reads them.
@@ -296,60 +294,4 @@ pub(crate) async fn trace_actors<B: Reading>(
         sums.add(header.map_err(|error| backend.error(CONTEXT, error))?);
     }
     Ok(sums.rows(backend.limits().actors_per_trace))
-}
-
-pub(crate) async fn rollups<B: Reading>(backend: &B, query: &RollupQuery) -> Result<Vec<RollupRow>, StoreError> {
-    const CONTEXT: &str = "reading rollups";
-    let mut sql = Sql::new("SELECT minute, flow_name, events, failures, bytes, ");
-    // Only what the kind needs is decoded: an actor's times make a flow's.
-    sql.push(match query.kind {
-        RollupKind::Flow | RollupKind::Actor => "actors",
-        RollupKind::Edge => "edges",
-    });
-    sql.push(" FROM rollups WHERE tenant = ").text(&key_text(&query.tenant));
-    sql.push(" AND minute >= ").int(minute_of(query.from_us));
-    sql.push(" AND minute < ").int(minute_of(query.to_us.saturating_add(59_999_999)));
-    if let Some(flow) = &query.flow_name {
-        sql.push(" AND flow_name = ").text(&key_text(flow));
-    }
-    let rows = backend.fetch(CONTEXT, sql).await?;
-    let mut sums = RollupSums::new(query);
-    for row in &rows {
-        let mut read = || {
-            let counts = [row.count(2)?, row.count(3)?, row.count(4)?];
-            let bytes = row.bytes(5)?;
-            let (actors, edges): (&[u8], &[u8]) =
-                if query.kind == RollupKind::Edge { (&[], bytes) } else { (bytes, &[]) };
-            sums.add(row.int(0)?, &row.text(1)?, Rollup::read(counts, actors, edges).map_err(corrupt)?);
-            Ok(())
-        };
-        read().map_err(|error| backend.error(CONTEXT, error))?;
-    }
-    Ok(sums.rows())
-}
-
-/// Sums rollups over writer slots, and over minutes when asked to. Without limits: what is stored is bounded.
-#[derive(Debug)]
-pub(crate) struct RollupSums<'q> {
-    query: &'q RollupQuery,
-    sums: BTreeMap<(i64, String), Rollup>,
-}
-
-impl<'q> RollupSums<'q> {
-    pub fn new(query: &'q RollupQuery) -> Self {
-        Self { query, sums: BTreeMap::new() }
-    }
-
-    pub fn add(&mut self, minute: i64, flow_name: &str, rollup: Rollup) {
-        let unlimited =
-            crate::Limits { actors_per_flow: usize::MAX, edges_per_flow: usize::MAX, ..crate::Limits::default() };
-        let at_us = if self.query.by_minute { minute_start_us(minute) } else { self.query.from_us };
-        self.sums.entry((at_us, flow_name.to_owned())).or_default().merge(&rollup, &unlimited);
-    }
-
-    /// By time, then flow name, then names.
-    pub fn rows(self) -> Vec<RollupRow> {
-        let kind = self.query.kind;
-        self.sums.into_iter().flat_map(|((at_us, flow), rollup)| rollup.rows(kind, at_us, &flow)).collect()
-    }
 }

@@ -19,8 +19,8 @@ section! {
         batch_bytes: usize = 8_388_608, in 65_536..=1_073_741_824;
         because "it bounds memory and how long a transaction holds its locks"
         /// How long to wait for more chunks after the first, in milliseconds.
-        batch_wait_ms: u64 = 5, in 0..=10_000;
-        because "it adds little to an ack and lets single events share a commit"
+        batch_wait_ms: u64 = 1, in 0..=10_000;
+        because "it adds little to an ack and lets single events share a commit; what comes during a commit shares the next anyway"
         /// Number of this writer among those that run at once; two with the same number wait for each other on busy
         /// flows, which costs time, never a count. Unset: made of host name and process id.
         slot: Option<u16> = None, in 0..=1_023;
