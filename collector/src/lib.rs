@@ -5,7 +5,6 @@
 
 mod metrics;
 mod run;
-pub mod settings;
 
 pub use metrics::{Sampler, collector_metrics, figures};
 pub use run::{serve, start};

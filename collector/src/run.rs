@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use reflow_tracing_bus::{AskOptions, Bus, Directory, MemoryDirectory, NatsBus, NatsHistory, RedisDirectory};
+use reflow_tracing_bus::{
+    AskOptions, Bus, Directory, DirectoryOptions, MemoryDirectory, NatsBus, NatsHistory, NatsOptions, RedisDirectory,
+    RedisOptions,
+};
 use reflow_tracing_service::{Config, Service, Stage};
-use reflow_tracing_session::{Capabilities, Server, SessionMetrics};
+use reflow_tracing_session::{Capabilities, Server, SessionLimits, SessionMetrics};
 use tokio::net::TcpListener;
 
 use crate::metrics::{Sampler, figures};
-use crate::settings;
 
 /// Closing flushes what was sent; the server has it within a moment or not at all.
 const BUS_DEADLINE: Duration = Duration::from_secs(3);
@@ -25,7 +27,7 @@ const BUS_DEADLINE: Duration = Duration::from_secs(3);
 /// When the port is taken, or bus or Redis are configured in a way that cannot work. A bus that is away is waited for.
 pub async fn start(service: &Service) -> anyhow::Result<()> {
     let config = &service.config;
-    let sessions = service.lifecycle.stage("sessions", settings::drain_of_sessions(config) + Duration::from_secs(1));
+    let sessions = service.lifecycle.stage("sessions", SessionLimits::of(config, None).drain_timeout + Duration::from_secs(1));
     let bus_stage = service.lifecycle.stage("bus", BUS_DEADLINE);
     let listener = service.listen().await?;
     let bus = connect(service, &bus_stage).await?;
@@ -61,7 +63,7 @@ pub fn serve(
     capabilities: Capabilities,
 ) -> anyhow::Result<()> {
     let metrics = SessionMetrics::register(&service.metrics)?;
-    let limits = settings::sessions(&service.config, service.admin_address);
+    let limits = SessionLimits::of(&service.config, service.admin_address);
     let server = Server::new(capabilities, limits, metrics);
     let stop = stage.stop();
     stage.spawn("sessions", async move {
@@ -78,7 +80,7 @@ pub fn serve(
 async fn connect(service: &Service, stage: &Stage) -> anyhow::Result<NatsBus> {
     let latch = service.readiness.latch("bus");
     latch.waiting_for("nats, to declare the streams");
-    let options = settings::nats(&service.config, service.role.program())?;
+    let options = NatsOptions::of(&service.config, service.role.program())?;
     let bus = NatsBus::connect(options).await.context("cannot connect to the bus")?;
     let closing = bus.clone();
     stage.finally("close the bus", async move {
@@ -92,8 +94,8 @@ async fn connect(service: &Service, stage: &Stage) -> anyhow::Result<NatsBus> {
 
 /// What collectors share, or what this one knows by itself.
 fn directory(config: &Config) -> anyhow::Result<Arc<dyn Directory>> {
-    Ok(match settings::redis(config) {
+    Ok(match RedisOptions::of(config) {
         Some(options) => Arc::new(RedisDirectory::try_new(options).context("cannot use Redis")?),
-        None => Arc::new(MemoryDirectory::new(settings::directory(config))),
+        None => Arc::new(MemoryDirectory::new(DirectoryOptions::of(config))),
     })
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use reflow_tracing_bus::{Bus, LocalHistory, MemoryDirectory, NatsBus, ServeOptions, serve_history};
+use reflow_tracing_bus::{
+    Bus, DirectoryOptions, LocalHistory, MemoryDirectory, NatsBus, NatsOptions, ServeOptions, serve_history,
+};
 use reflow_tracing_service::{Service, Stage};
-use reflow_tracing_session::{Capabilities, Server, SessionMetrics};
+use reflow_tracing_session::{Capabilities, Server, SessionLimits, SessionMetrics};
 
 use crate::history::HistoryService;
 use crate::metrics::{QueryMetrics, TailSampler, figures};
@@ -28,7 +30,7 @@ const BUS_DEADLINE: Duration = Duration::from_secs(3);
 /// When the port is taken, or bus or store are configured in a way that cannot work. What is away is waited for.
 pub async fn start(service: &Service) -> anyhow::Result<()> {
     let config = &service.config;
-    let sessions = service.lifecycle.stage("sessions", settings::drain_of_sessions(config) + Duration::from_secs(1));
+    let sessions = service.lifecycle.stage("sessions", SessionLimits::of(config, None).drain_timeout + Duration::from_secs(1));
     let history = service.lifecycle.stage("history", HISTORY_DEADLINE);
     let bus_stage = service.lifecycle.stage("bus", BUS_DEADLINE);
     let listener = service.listen().await?;
@@ -54,12 +56,12 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
         ingest: None,
         history: Some(Arc::new(LocalHistory::new(answers))),
         tail: Some(Arc::new(bus)),
-        directory: Arc::new(MemoryDirectory::new(settings::directory(config))),
+        directory: Arc::new(MemoryDirectory::new(DirectoryOptions::of(config))),
         figures: Arc::new(move || figures(&metrics)),
         durable: true,
         service: service.role.program(),
     };
-    let limits = settings::sessions(config, service.admin_address);
+    let limits = SessionLimits::of(config, service.admin_address);
     let server = Server::new(capabilities, limits, SessionMetrics::register(&service.metrics)?);
     let stop = sessions.stop();
     sessions.spawn("sessions", async move {
@@ -76,7 +78,7 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
 async fn connect(service: &Service, stage: &Stage) -> anyhow::Result<NatsBus> {
     let latch = service.readiness.latch("bus");
     latch.waiting_for("nats, to declare the streams");
-    let options = settings::nats(&service.config, service.role.program())?;
+    let options = NatsOptions::of(&service.config, service.role.program())?;
     let bus = NatsBus::connect(options).await.context("cannot connect to the bus")?;
     let closing = bus.clone();
     stage.finally("close the bus", async move {

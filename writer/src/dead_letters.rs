@@ -2,12 +2,11 @@
 
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, Utc};
-use reflow_tracing_bus::{Bus, DeadLetter, NatsBus};
+use reflow_tracing_bus::{Bus, DeadLetter, NatsBus, NatsOptions};
 use reflow_tracing_chunk::Chunk;
 use reflow_tracing_service::Config;
 use serde_json::{Value, json};
 
-use crate::settings;
 
 /// Prints the newest dead letters of the bus, one JSON object a line, newest first.
 ///
@@ -15,7 +14,7 @@ use crate::settings;
 ///
 /// When the bus cannot be reached.
 pub async fn print(config: &Config, limit: usize) -> anyhow::Result<()> {
-    let bus = NatsBus::connect(settings::nats(config, "reflow-writer dead-letters")?).await?;
+    let bus = NatsBus::connect(NatsOptions::of(config, "reflow-writer dead-letters")?).await?;
     bus.declare_when_reachable().await.context("cannot reach the bus")?;
     let letters = bus.dead_letters(limit).await.context("cannot read the dead letters")?;
     for letter in &letters {

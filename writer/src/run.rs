@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use reflow_tracing_bus::{Bus, NatsBus};
+use reflow_tracing_bus::{Bus, NatsBus, NatsOptions};
 use reflow_tracing_service::{Service, Stage};
 use reflow_tracing_store::Store;
 
@@ -16,7 +16,7 @@ use crate::hooks::Hooks;
 use crate::metrics::{ConsumerSampler, WriterMetrics};
 use crate::options::{BackgroundOptions, WriterOptions};
 use crate::writer::Writer;
-use crate::{settings, store};
+use crate::store;
 
 /// Closing flushes the acks; the server has them within a moment or not at all.
 const BUS_DEADLINE: Duration = Duration::from_secs(3);
@@ -67,7 +67,7 @@ pub fn write(service: &Service, stage: &Stage, bus: Arc<dyn Bus>, store: Arc<dyn
 async fn connect(service: &Service, stage: &Stage) -> anyhow::Result<NatsBus> {
     let latch = service.readiness.latch("bus");
     latch.waiting_for("nats, to declare the streams");
-    let options = settings::nats(&service.config, service.role.program())?;
+    let options = NatsOptions::of(&service.config, service.role.program())?;
     let bus = NatsBus::connect(options).await.context("cannot connect to the bus")?;
     let closing = bus.clone();
     stage.finally("close the bus", async move {

@@ -1,31 +1,10 @@
 //! What the configuration means for the libraries: the one place where its keys meet their options.
 
-use reflow_tracing_bus::NatsOptions;
 use reflow_tracing_service::config::{Config, EvictionPolicy, JournalMode, Synchronous};
 use reflow_tracing_store::{
     EvictionPolicy as Eviction, Limits, MemoryStore, PostgresOptions, SqliteJournalMode, SqliteOptions,
     SqliteSynchronous,
 };
-
-/// How the bus is reached.
-///
-/// # Errors
-///
-/// Without a url, which the rules of the configuration make sure of.
-pub fn nats(config: &Config, client_name: &str) -> anyhow::Result<NatsOptions> {
-    let nats = &config.bus.nats;
-    let url = nats.url.as_ref().ok_or_else(|| anyhow::anyhow!("bus.nats.url is not set"))?;
-    Ok(NatsOptions {
-        client_name: client_name.to_owned(),
-        stream_max_bytes: nats.stream_max_bytes,
-        dead_max_bytes: nats.dead_max_bytes,
-        replicas: Some(nats.replicas.into()),
-        duplicate_window: nats.duplicate_window(),
-        ack_wait: nats.ack_wait(),
-        max_ack_pending: nats.max_ack_pending as usize,
-        ..NatsOptions::new(url.expose())
-    })
-}
 
 /// How an SQLite database is written.
 pub fn sqlite(config: &Config) -> SqliteOptions {

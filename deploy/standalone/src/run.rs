@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use reflow_tracing_bus::{Bus, LocalBus, LocalHistory, LocalOptions, MemoryDirectory};
-use reflow_tracing_collector::{Sampler, figures, serve, settings};
+use reflow_tracing_bus::{Bus, DirectoryOptions, LocalBus, LocalHistory, LocalOptions, MemoryDirectory, TailLimits};
+use reflow_tracing_collector::{Sampler, figures, serve};
 use reflow_tracing_query::{HistoryService, QueryMetrics};
 use reflow_tracing_service::config::Backend;
 use reflow_tracing_service::{Config, Service};
-use reflow_tracing_session::Capabilities;
+use reflow_tracing_session::{Capabilities, SessionLimits};
 use reflow_tracing_writer::{ConsumerSampler, open_store, write};
 
 /// What is left for the writer when the last session has ended is less than a batch.
@@ -27,14 +27,14 @@ const WRITER_DEADLINE: Duration = Duration::from_secs(3);
 /// When the port is taken, or the store cannot be opened. One that another process holds is waited for.
 pub async fn start(service: &Service) -> anyhow::Result<()> {
     let config = &service.config;
-    let sessions = service.lifecycle.stage("sessions", settings::drain_of_sessions(config) + Duration::from_secs(1));
+    let sessions = service.lifecycle.stage("sessions", SessionLimits::of(config, None).drain_timeout + Duration::from_secs(1));
     let writer = service.lifecycle.stage("writer", WRITER_DEADLINE);
     let listener = service.listen().await?;
     let address = listener.local_addr()?;
 
     let store = open_store(config, &service.readiness.latch("schema")).await?;
     let bus = LocalBus::try_new(bus_options(config)).await.context("cannot keep dead letters")?;
-    let directory = Arc::new(MemoryDirectory::new(settings::directory(config)));
+    let directory = Arc::new(MemoryDirectory::new(DirectoryOptions::of(config)));
     let stats = bus.shared_stats();
     let sampler = Sampler::register(&service.metrics, stats.clone(), directory.clone())?;
     let consumer = ConsumerSampler::register(&service.metrics, stats)?;
@@ -70,7 +70,7 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
 }
 
 fn bus_options(config: &Config) -> LocalOptions {
-    LocalOptions { dead_letters: dead_letters(config), ..LocalOptions::default() }
+    LocalOptions { dead_letters: dead_letters(config), tail: TailLimits::of(config), ..LocalOptions::default() }
 }
 
 /// Beside the database; with the memory backend nothing outlives the process, dead letters included.

@@ -152,7 +152,8 @@ pub struct Tail {
 pub enum TailItem {
     /// A chunk that was really stored (*local*) or accepted by the bus (*nats*), once.
     Chunk(std::sync::Arc<Chunk>),
-    /// The reader was too slow, or the connection was away: so many chunks are missing, `None` when nobody knows.
+    /// The reader was too slow, or the connection was away: so many events are missing (of chunks that pass the tail's filter),
+    /// `None` when nobody knows.
     Missed(Option<u64>),
 }
 

@@ -22,6 +22,13 @@ pub struct TailLimits {
     pub max_bytes: usize,
 }
 
+impl TailLimits {
+    /// What the configuration says.
+    pub fn of(config: &reflow_tracing_service::config::Config) -> Self {
+        Self { max_messages: config.limits.tail_buffer_messages, ..Self::default() }
+    }
+}
+
 impl Default for TailLimits {
     /// 1,024 chunks and 8 MiB: some seconds of a busy flow, and a hundred stuck viewers stay under a gigabyte.
     fn default() -> Self {
@@ -108,8 +115,8 @@ impl<T> Shared<T> {
 }
 
 impl<T> TailWriter<T> {
-    /// Puts an item in, or counts it as missed.
-    pub(crate) fn push(&self, item: T, size: usize) {
+    /// Puts an item in, or counts its events as missed; `events` is asked only then.
+    pub(crate) fn push(&self, item: T, size: usize, events: impl FnOnce(&T) -> u64) {
         let Shared { limits, stats, .. } = &*self.0;
         let mut state = self.0.lock();
         let full = state.messages >= limits.max_messages
@@ -117,10 +124,12 @@ impl<T> TailWriter<T> {
         let half_full = state.messages > limits.max_messages / 2 || state.bytes > limits.max_bytes / 2;
         if full || (state.overflowing && half_full) {
             state.overflowing = true;
-            state.missed = match state.missed {
-                Missed::Nothing => Missed::Known(1),
-                Missed::Known(count) => Missed::Known(count + 1),
-                Missed::Unknown => Missed::Unknown,
+            state.missed = match (&state.missed, events(&item)) {
+                // A chunk of lifecycle marks alone: a viewer misses nothing.
+                (Missed::Nothing, 0) => Missed::Nothing,
+                (Missed::Nothing, events) => Missed::Known(events),
+                (Missed::Known(before), events) => Missed::Known(before + events),
+                (Missed::Unknown, _) => Missed::Unknown,
             };
             add(&stats.tail_missed, 1);
             return;
@@ -217,11 +226,11 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted_where_it_is_missing() {
         let (writer, mut reader) = queue(4, 1000);
-        (0..10).for_each(|item| writer.push(item, 1));
+        (0..10).for_each(|item| writer.push(item, 1, |_| 1));
         assert_eq!(reader.next().now_or_never(), Some(Some(Taken::Item(0))));
-        writer.push(10, 1);
+        writer.push(10, 1, |_| 1);
         assert_eq!(reader.next().now_or_never(), Some(Some(Taken::Item(1))));
-        writer.push(11, 1);
+        writer.push(11, 1, |_| 1);
         let rest = drain(&mut reader);
         let expected = [Taken::Item(2), Taken::Item(3), Taken::Missed(Some(7)), Taken::Item(11)];
         assert_eq!(rest, expected);
@@ -230,17 +239,17 @@ mod tests {
     #[test]
     fn bytes_are_bounded_but_one_large_item_passes() {
         let (writer, mut reader) = queue(100, 10);
-        writer.push(0, 50);
-        writer.push(1, 1);
+        writer.push(0, 50, |_| 1);
+        writer.push(1, 1, |_| 1);
         assert_eq!(drain(&mut reader), [Taken::Item(0), Taken::Missed(Some(1))]);
-        writer.push(2, 1);
+        writer.push(2, 1, |_| 1);
         assert_eq!(drain(&mut reader), [Taken::Item(2)]);
     }
 
     #[test]
     fn an_unknown_gap_swallows_a_count() {
         let (writer, mut reader) = queue(1, 10);
-        (0..3).for_each(|item| writer.push(item, 1));
+        (0..3).for_each(|item| writer.push(item, 1, |_| 1));
         writer.gap();
         drop(writer);
         assert_eq!(drain(&mut reader), [Taken::Item(0), Taken::Missed(None)]);

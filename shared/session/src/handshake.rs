@@ -25,8 +25,6 @@ use crate::outgoing::Outgoing;
 use crate::page;
 use crate::session::Session;
 
-/// What the library reads at a time, and all that an idle connection keeps: large frames get a buffer of their size.
-const READ_BUFFER_BYTES: usize = 8 << 10;
 /// Small answers are gathered up to here before they are written.
 const WRITE_BUFFER_BYTES: usize = 16 << 10;
 /// HTTP heads are small.
@@ -129,9 +127,9 @@ async fn upgrade(shared: &Arc<Shared>, on_upgrade: OnUpgrade, v2: bool) -> Optio
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
     let limits = &shared.limits;
     let socket = parts.io.into_inner();
-    let io = BudgetedIo::new(socket, &shared.budget, &parts.read_buf, limits.max_frame_bytes, READ_BUFFER_BYTES);
+    let io = BudgetedIo::new(socket, &shared.budget, &parts.read_buf, limits.max_frame_bytes, limits.read_buffer_bytes);
     let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
+        .read_buffer_size(limits.read_buffer_bytes)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_frame_size(Some(limits.max_frame_bytes))
         .max_message_size(Some(limits.max_frame_bytes));

@@ -1,10 +1,15 @@
 //! What a session may do. Each limit is refused with an error that names it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use reflow_tracing_chunk::FlowNaming;
 use reflow_tracing_protocol::codec::Codec;
 use reflow_tracing_protocol::wire::Limits;
+use reflow_tracing_service::config::{Algorithm, Config};
+
+/// Time of a shutdown that is kept for what comes after the sessions: the bus's last acks, the writer's last commit.
+const AFTER_SESSIONS: Duration = Duration::from_secs(5);
 
 /// Limits and settings of all sessions of a process.
 #[derive(Clone, Debug)]
@@ -41,8 +46,8 @@ pub struct SessionLimits {
     pub handshake_timeout: Duration,
     /// On drain, answers may take so long.
     pub drain_timeout: Duration,
-    /// Events that may wait for a slow live viewer.
-    pub tail_buffer_events: usize,
+    /// Read buffer of a connection, bytes: nearly all that an idle one keeps. Larger frames get a buffer of their size.
+    pub read_buffer_bytes: usize,
     /// How chunks that the server builds are compressed.
     pub codec: Codec,
     /// At which level.
@@ -76,7 +81,7 @@ impl Default for SessionLimits {
             history_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(20),
-            tail_buffer_events: 10_000,
+            read_buffer_bytes: 8 << 10,
             codec: Codec::Zstd,
             level: 1,
             request_codec: Codec::Zstd,
@@ -88,6 +93,42 @@ impl Default for SessionLimits {
 }
 
 impl SessionLimits {
+    /// What the configuration says. `admin` is where the admin port really is, for the page at `/`.
+    pub fn of(config: &Config, admin: Option<SocketAddr>) -> Self {
+        let (limits, compression) = (&config.limits, &config.compression);
+        let algorithm = match compression.algorithm {
+            Algorithm::Zstd => Codec::Zstd,
+            Algorithm::Lz4 => Codec::Lz4,
+            Algorithm::Brotli => Codec::Brotli,
+            Algorithm::Gzip => Codec::Gzip,
+        };
+        let drain = limits.drain_deadline();
+        Self {
+            max_connections: config.server.max_connections,
+            max_frame_bytes: limits.max_frame_bytes,
+            max_decompressed_bytes: limits.max_decompressed_bytes,
+            max_batch_events: limits.max_batch_events,
+            max_chunk_bytes: limits.max_chunk_bytes,
+            max_open_traces: limits.max_open_traces,
+            max_chunks_in_flight: limits.max_chunks_in_flight,
+            max_subscriptions: limits.max_subscriptions,
+            byte_budget: limits.byte_budget_bytes,
+            idle_timeout: limits.idle_timeout(),
+            ping_interval: limits.ping_interval(),
+            write_timeout: limits.write_timeout(),
+            history_timeout: limits.history_timeout(),
+            drain_timeout: drain.saturating_sub(AFTER_SESSIONS).max(drain / 2),
+            read_buffer_bytes: config.server.websocket_buffer_size,
+            codec: if compression.enabled { algorithm } else { Codec::None },
+            level: compression.level,
+            request_codec: algorithm,
+            tenant: config.tenant.clone(),
+            flow_naming: FlowNaming { strip_generated_tail: config.flow_name.strip_generated_tail },
+            metrics_address: admin.map_or_else(String::new, |admin| format!("http://{admin}{}", config.metrics.endpoint)),
+            ..Self::default()
+        }
+    }
+
     /// What the handshake announces.
     pub fn announced(&self) -> Limits {
         Limits {

@@ -42,6 +42,13 @@ pub struct DirectoryOptions {
     pub max_entries: u64,
 }
 
+impl DirectoryOptions {
+    /// What the configuration says.
+    pub fn of(config: &reflow_tracing_service::config::Config) -> Self {
+        Self { lifetime: config.redis.trace_ttl(), ..Self::default() }
+    }
+}
+
 impl Default for DirectoryOptions {
     fn default() -> Self {
         Self { lifetime: Duration::from_secs(3600), max_entries: 100_000 }

@@ -36,6 +36,13 @@ pub struct RedisOptions {
 }
 
 impl RedisOptions {
+    /// What the configuration says, where there is a Redis.
+    pub fn of(config: &reflow_tracing_service::config::Config) -> Option<Self> {
+        let url = config.redis.url.as_ref()?;
+        let directory = DirectoryOptions::of(config);
+        Some(Self { timeout: config.redis.timeout(), directory, ..Self::new(url.expose()) })
+    }
+
     /// The defaults for a server.
     pub fn new(url: impl Into<String>) -> Self {
         Self {

@@ -43,7 +43,7 @@ impl Tails {
         self.change(|open| {
             open.retain(|(_, writer)| !writer.is_closed());
             for (_, writer) in open.iter().filter(|(filter, _)| filter.passes(&chunk.header)) {
-                writer.push(Arc::clone(chunk), size);
+                writer.push(Arc::clone(chunk), size, |chunk| u64::from(chunk.header.event_count));
             }
         });
     }

@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reflow_tracing_service::config::Config;
+
+use crate::error::{BusError, BusErrorKind};
 use crate::TailLimits;
 
 /// Settings of a [`crate::NatsBus`]. Every binary of one installation has to use the same stream settings, for each declares
@@ -42,6 +45,28 @@ pub struct NatsOptions {
 }
 
 impl NatsOptions {
+    /// What the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// [`BusErrorKind::Setup`] without a url, which the rules of the configuration make sure of.
+    pub fn of(config: &Config, client_name: &str) -> Result<Self, BusError> {
+        let nats = &config.bus.nats;
+        let url = nats.url.as_ref();
+        let url = url.ok_or_else(|| BusError::new(BusErrorKind::Setup, "configure", "bus.nats.url is not set"))?;
+        Ok(Self {
+            client_name: client_name.to_owned(),
+            stream_max_bytes: nats.stream_max_bytes,
+            dead_max_bytes: nats.dead_max_bytes,
+            replicas: Some(nats.replicas.into()),
+            duplicate_window: nats.duplicate_window(),
+            ack_wait: nats.ack_wait(),
+            max_ack_pending: nats.max_ack_pending as usize,
+            tail: TailLimits::of(config),
+            ..Self::new(url.expose())
+        })
+    }
+
     /// The defaults for a server.
     pub fn new(url: impl Into<String>) -> Self {
         Self {

@@ -95,10 +95,15 @@ fn shown(taken: Taken<Bytes>, filter: &TailFilter) -> Option<TailItem> {
             Err(error) => {
                 // A newer collector's, for one: the writer says what is wrong with it, the viewer misses it.
                 tracing::debug!(%error, "live chunk cannot be read");
-                Some(TailItem::Missed(Some(1)))
+                Some(TailItem::Missed(None))
             }
         },
     }
+}
+
+/// Events of an encoded chunk that is not kept; one that cannot be read counts one.
+fn events_of(message: &Bytes) -> u64 {
+    Chunk::decode(message.clone()).map_or(1, |chunk| u64::from(chunk.header.event_count))
 }
 
 type Check = Pin<Box<dyn Future<Output = Option<StreamState>> + Send>>;
@@ -161,7 +166,7 @@ impl Pump {
         }
         self.first_after.get_or_insert(sequences.own);
         let size = message.payload.len();
-        self.writer.push(message.payload, size);
+        self.writer.push(message.payload, size, events_of);
     }
 
     fn look_at_connection(&mut self) {

@@ -77,7 +77,12 @@ CREATE TABLE traces (
     is_loose smallint GENERATED ALWAYS AS (
         CASE WHEN loose_chunks > 1 OR (loose_chunks > 0 AND exact = 0) THEN 1 ELSE 0 END
     ) STORED
-) WITH (fillfactor = 80);
+) WITH (
+    fillfactor = 80,
+    -- Counts are read from indexes alone where vacuum has been: let it come at a twentieth of the table instead of a fifth.
+    autovacuum_vacuum_scale_factor = 0.05,
+    autovacuum_vacuum_insert_scale_factor = 0.05
+);
 
 CREATE UNIQUE INDEX traces_by_id ON traces (trace_id, tenant);
 -- Newest first, and counts under any status, from the index alone.
@@ -133,7 +138,7 @@ CREATE TABLE trace_actors (
     trace bigint NOT NULL,
     actor bigint NOT NULL,
     PRIMARY KEY (trace, actor)
-);
+) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
 CREATE INDEX traces_by_actor ON trace_actors (actor, trace);
 
 -- What each v2 client said of its stream: maxima of `recorded` and `dropped`, sums of `stored` and `rejected`.

@@ -58,6 +58,10 @@ impl PostgresOptions {
             ("jit", "off"),
             // Custom plans know how frequent the actor asked for is.
             ("plan_cache_mode", if role == "reader" { "force_custom_plan" } else { "auto" }),
+            // Questions are answered from indexes, which are in memory where it matters; and many small ones at once gain nothing from
+            // workers that each of them would start.
+            ("random_page_cost", "1.1"),
+            ("max_parallel_workers_per_gather", "0"),
             // A writer that hangs in the middle must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", "60s"),
             // Whoever asked has given up by then. Migration, compaction and retention take the time they take.

@@ -1,6 +1,6 @@
 //! What lies between collectors and writers, and what collectors share.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use super::super::{
     keys::{choice, section},
@@ -36,9 +36,6 @@ section! {
         /// URL of the server, or several with commas between: `nats://user:password@host:4222`. It selects the bus.
         url: Option<Secret> = None;
         because "there is no server to assume"
-        /// A NATS credentials file (`.creds`), read at the start.
-        credentials_file: Option<PathBuf> = None;
-        because "a server without accounts needs none"
         /// Size of the stream `REFLOW_CHUNKS`, in bytes. When it is full, sessions wait and clients are pushed back.
         stream_max_bytes: u64 = 1_073_741_824, in 1_048_576..=1_125_899_906_842_624;
         because "1 GiB is some ten million events while writers are away, and fits beside anything on a small server"
