@@ -24,6 +24,7 @@ use crate::list::{Listing, request_id};
 use crate::metrics::{Outcome, QueryMetrics};
 use crate::refusal::Refusal;
 use crate::room::{LARGE_ANSWERS, Room};
+use crate::since;
 
 /// What a [`HistoryService`] goes by.
 #[derive(Clone, Debug)]
@@ -118,6 +119,17 @@ impl HistoryHandler for HistoryService {
         })?;
         let running = self.metrics.running();
         let (began, kind) = (Instant::now(), kind(&question.ask));
+        if let Ask::Chunks { since_us } = question.ask {
+            self.metrics.answered(kind, Outcome::Answered, began.elapsed());
+            let chunks = since::chunks(
+                self.reader.clone(),
+                question.tenant,
+                since_us,
+                (self.options.clock)(),
+                self.metrics.clone(),
+            );
+            return Ok(chunks.inspect(move |_| _ = &running).boxed());
+        }
         let (answer, outcome) = match self.frame(&question).await {
             Ok(answer) => (Ok(answer), Outcome::Answered),
             Err(refusal) => {
@@ -141,10 +153,7 @@ impl HistoryService {
     /// A frame where the asker expects one; the others read no frames.
     fn refuse(&self, question: &Question, refusal: &Refusal) -> Result<Answer, BusError> {
         match question.ask {
-            Ask::Statuses { .. } | Ask::Chunks { .. } => {
-                let kind = if refusal.retryable { BusErrorKind::Unavailable } else { BusErrorKind::Refused };
-                Err(BusError::new(kind, "answer question", refusal.message.clone()))
-            }
+            Ask::Statuses { .. } | Ask::Chunks { .. } => Err(refusal.clone().into_bus()),
             _ => Ok(refusal.frame(question).into()),
         }
     }

@@ -14,6 +14,7 @@ mod refusal;
 mod room;
 mod run;
 pub mod settings;
+mod since;
 mod store;
 
 #[cfg(test)]

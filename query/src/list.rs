@@ -69,6 +69,7 @@ impl Listing<'_> {
             flow: query.flow_id.as_ref().map(|flow| flow.0.clone()),
             execution_id: query.execution_id.as_ref().map(|id| id.0),
             start_us,
+            active_since_us: None,
             status: query.status.clone(),
             actor: query.actor_filter.clone(),
             trace_idle_us: self.trace_idle_us,

@@ -3,6 +3,7 @@
 //! Guarantee: the inner cause is logged here and never sent; a client learns whose fault it is and whether trying again helps.
 
 use bytes::Bytes;
+use reflow_tracing_bus::{BusError, BusErrorKind};
 use reflow_tracing_protocol::wire::{Code, Response};
 use reflow_tracing_session::{Dialect, Question};
 use reflow_tracing_store::{StoreError, StoreErrorKind};
@@ -48,6 +49,12 @@ impl Refusal {
     /// Whether the client asked for something it cannot have, rather than the service failing.
     pub fn is_clients_fault(&self) -> bool {
         matches!(self.code, Code::InvalidRequest | Code::LimitExceeded | Code::NotFound)
+    }
+
+    /// For askers that read no frames.
+    pub fn into_bus(self) -> BusError {
+        let kind = if self.retryable { BusErrorKind::Unavailable } else { BusErrorKind::Refused };
+        BusError::new(kind, "answer question", self.message)
     }
 
     /// The whole response frame.

@@ -131,6 +131,7 @@ impl StoreReader for FakeReader {
         let mut all: Vec<_> = state
             .traces
             .iter()
+            .filter(|trace| filter.active_since_us.is_none_or(|since_us| trace.last_received_us >= since_us))
             .filter(|trace| filter.flow.is_none() || filter.flow == trace.flow_id || filter.flow == trace.flow_name)
             .cloned()
             .collect();

@@ -283,3 +283,26 @@ async fn a_store_that_is_away_is_told_without_its_cause() {
     let answer = ask_v2(&reader, &get(Dialect::V2, Uuid::new_v4())).await;
     assert_eq!((&answer["Error"]["code"], &answer["Error"]["retryable"]), (&json!("Unavailable"), &json!(true)));
 }
+
+#[tokio::test]
+async fn chunks_since_a_time_come_whole_and_by_received_time() {
+    let ids = [Uuid::new_v4(), Uuid::new_v4()];
+    let mut chunks: Vec<Chunk> = (0..10).map(|i| chunk(ids[i % 2], &[json(&event("a"))])).collect();
+    for (i, chunk) in chunks.iter_mut().enumerate() {
+        chunk.header.received_us = NOW_US - i as i64;
+    }
+    let mut traces: Vec<_> = ids.iter().map(|id| summary(*id, NOW_US, &chunks)).collect();
+    traces.push(summary(Uuid::new_v4(), NOW_US - 100, &[]));
+    let mut expected: Vec<Chunk> = chunks[..=6].to_vec();
+    expected.reverse();
+    let mut reader = FakeReader::with(traces, chunks);
+    reader.chunks_a_page = 3;
+    let asked = question(Dialect::V2, Ask::Chunks { since_us: NOW_US - 6 });
+    let mut answer = bytes::Bytes::from(pieces(&Arc::new(reader), &asked).await.concat());
+    let mut found = Vec::new();
+    while !answer.is_empty() {
+        let length = u32::from_le_bytes(answer.split_to(4)[..].try_into().unwrap()) as usize;
+        found.push(Chunk::decode(answer.split_to(length)).unwrap());
+    }
+    assert_eq!(found, expected);
+}

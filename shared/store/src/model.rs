@@ -115,6 +115,8 @@ pub struct TraceFilter {
     pub execution_id: Option<Uuid>,
     /// `start_us` within, both ends included.
     pub start_us: Option<(i64, i64)>,
+    /// With a chunk of events or a start mark received at or after this.
+    pub active_since_us: Option<i64>,
     /// Status; `Failed` with an empty error matches any failure, else the error must be equal. `Pending` matches nothing.
     pub status: Option<ExecutionStatus>,
     /// Some event has this actor id.

@@ -73,12 +73,12 @@ impl Load {
         let message = self.step / 4;
         let (actor, next) = (ACTORS[message % ACTORS.len()], ACTORS[(message + 1) % ACTORS.len()]);
         let mut event = match self.step % 4 {
-            0 => self.plain(TraceEventType::MessageSent, actor, Some("orders_out"), true),
+            0 => self.plain(TraceEventType::MessageSent, actor, Some("orders"), true),
             1 => {
-                let to = TraceEventType::DataFlow { to_actor: next.to_owned(), to_port: "orders_in".to_owned() };
-                self.plain(to, actor, Some("orders_out"), true)
+                let to = TraceEventType::DataFlow { to_actor: next.to_owned(), to_port: "orders".to_owned() };
+                self.plain(to, actor, Some("orders"), true)
             }
-            2 => self.plain(TraceEventType::MessageReceived, next, Some("orders_in"), true),
+            2 => self.plain(TraceEventType::MessageReceived, next, Some("orders"), true),
             _ => self.plain(TraceEventType::ActorCompleted, next, None, false),
         };
         if self.step % 4 == 3 && self.rng.random_range(0..250) == 0 {
@@ -121,7 +121,7 @@ impl Load {
             data: TraceEventData {
                 port: port.map(str::to_owned),
                 message: message.then(|| MessageSnapshot {
-                    message_type: "OrderPlaced".to_owned(),
+                    message_type: "OrderNew".to_owned(),
                     size_bytes: self.rng.random_range(200..900),
                     checksum: String::new(),
                     serialized_data: Vec::new(),

@@ -100,9 +100,9 @@ async fn the_writer_migrates_and_tells_dead_letters_without_running() -> Result<
     assert_eq!(postgres.sql("traces", "SELECT count(*) FROM chunks").await?, "0");
 
     let writer = Service::writer().nats(&nats).postgres(&database).start().await?;
-    let client = async_nats::connect(nats.url()).await?;
-    let broken = async_nats::jetstream::new(client).publish("reflow.chunks.default._.0", "no chunk".into()).await?;
-    broken.await.context("the stream does not take it")?;
+    let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await?);
+    let taken = context.publish("reflow.chunks.default._.0", "no chunk".into()).await?;
+    taken.await.context("the stream does not take it")?;
     reflow_tracing_tests::eventually(reflow_tracing_tests::patience(), || async {
         let (code, output, errors) =
             outcome(Service::writer().nats(&nats).postgres(&database).arg("dead-letters")).await?;

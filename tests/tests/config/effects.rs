@@ -75,7 +75,7 @@ async fn a_postgres_url_is_where_traces_lie() -> Result<()> {
     let service = Service::standalone().postgres(&postgres.create_database("mine").await?).start().await?;
     ensure!(record(&service).await?, "Postgres is not called durable");
     assert_eq!(postgres.sql("mine", "SELECT sum(events) FROM chunks").await?, "5");
-    ensure!(!service.folder().join("data").exists(), "it wrote a file as well");
+    ensure!(!service.folder().join("data/traces.db").exists(), "it wrote a file as well");
     Ok(())
 }
 
@@ -115,7 +115,7 @@ async fn json_in_a_variable_is_the_whole_configuration() -> Result<()> {
     let json = r#"{"storage": {"backend": "memory"}, "limits": {"max_batch_events": 3}}"#;
     let service = Service::standalone().env("REFLOW_TRACING_CONFIG", json).start().await?;
     assert_eq!(service.connect_v2().await?.limit("max_batch_events")?, 3);
-    ensure!(!service.folder().join("data").exists(), "it wrote a file");
+    ensure!(!service.folder().join("data/traces.db").exists(), "it wrote a file");
     Ok(())
 }
 

@@ -97,6 +97,7 @@ async fn postgres_on_a_full_disk_leaves_chunks_in_the_bus_until_there_is_room() 
     Ok(())
 }
 
+/// The chunk stream has a size so that this does not happen: it should be less than the disk has.
 #[tokio::test]
 async fn jetstream_on_a_full_disk_acknowledges_nothing_it_did_not_keep() -> Result<()> {
     let disk = SmallDisk::mount(16)?;
@@ -133,6 +134,9 @@ async fn jetstream_on_a_full_disk_acknowledges_nothing_it_did_not_keep() -> Resu
     }
 
     disk.make_room()?;
+    // nats-server 2.9 answers nothing any more once a write has failed, room or not; what it acknowledged before is kept.
+    // The collectors go on by themselves.
+    cluster.nats.restart().await?;
     for writer in &mut cluster.writers {
         writer.restart().await?;
     }

@@ -28,6 +28,7 @@ impl KeptTrace {
         filter.flow.as_ref().is_none_or(flow)
             && filter.execution_id.is_none_or(|id| row.execution_id.unwrap_or(row.trace_id) == id)
             && filter.start_us.is_none_or(start)
+            && filter.active_since_us.is_none_or(|since_us| row.last_received_us() >= since_us)
             && filter.actor.as_ref().is_none_or(|actor| self.actors.contains(&actor_key(&filter.tenant, actor)))
             && filter
                 .status

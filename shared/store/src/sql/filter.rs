@@ -130,6 +130,7 @@ impl<'f> Prepared<'f> {
         let alone = filter.flow.is_none()
             && filter.execution_id.is_none()
             && filter.start_us.is_none()
+            && filter.active_since_us.is_none()
             && filter.status.is_none();
         if let (true, Some(actor)) = (alone, self.actor) {
             // The tenant is in the key.
@@ -196,6 +197,10 @@ impl<'f> Prepared<'f> {
         }
         if let Some((from_us, to_us)) = filter.start_us {
             sql.push(" AND t.start_us >= ").int(from_us).push(" AND t.start_us <= ").int(to_us);
+        }
+        if let Some(since_us) = filter.active_since_us {
+            // The first comparison is answered by the indexes; the second is exact.
+            sql.push(" AND t.active_step >= ").int(since_us / STEP_US).push(" AND t.last_received_us >= ").int(since_us);
         }
         self.status(sql, status, walk);
         if let Some(error) = self.error {

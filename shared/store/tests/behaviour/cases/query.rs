@@ -107,6 +107,11 @@ pub async fn every_filter_narrows(db: &impl Fixture) {
     assert_eq!(count(&|f| f.status = Some(ExecutionStatus::Failed { error: String::new() })).await, 40);
     assert_eq!(count(&|f| f.status = Some(ExecutionStatus::Pending)).await, 0);
     assert_eq!(count(&|f| f.status = Some(ExecutionStatus::Running)).await, 0);
+    let all = store.query(&filter(), &first(1_000), now_us).await.expect("answers").traces;
+    for since_us in all.iter().step_by(13).flat_map(|trace| [trace.last_received_us, trace.last_received_us + 1]) {
+        let expected = all.iter().filter(|trace| trace.last_received_us >= since_us).count() as u64;
+        assert_eq!(count(&|f| f.active_since_us = Some(since_us)).await, expected, "active since {since_us}");
+    }
 }
 
 pub async fn statuses_are_filtered_at_the_edge_of_idleness(db: &impl Fixture) {
