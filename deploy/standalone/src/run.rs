@@ -27,7 +27,8 @@ const WRITER_DEADLINE: Duration = Duration::from_secs(3);
 /// When the port is taken, or the store cannot be opened. One that another process holds is waited for.
 pub async fn start(service: &Service) -> anyhow::Result<()> {
     let config = &service.config;
-    let sessions = service.lifecycle.stage("sessions", SessionLimits::of(config, None).drain_timeout + Duration::from_secs(1));
+    let sessions =
+        service.lifecycle.stage("sessions", SessionLimits::of(config, None).drain_timeout + Duration::from_secs(1));
     let writer = service.lifecycle.stage("writer", WRITER_DEADLINE);
     let listener = service.listen().await?;
     let address = listener.local_addr()?;

@@ -1,7 +1,8 @@
 //! Logs to standard error, and the service's own spans to an OTLP collector where one is configured.
 //!
 //! What is exported is what passes the log's filter (`RUST_LOG`, by default `info`), minus the spans of the exporter's
-//! own connection, which would feed themselves. An unreachable collector costs spans, never the service.
+//! own connection, which would feed themselves. An unreachable collector costs spans, never the service. No filter lets
+//! through what a library below us writes of its passwords.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -9,6 +10,7 @@ use anyhow::Context;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use tracing::Level;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
 };
@@ -20,6 +22,9 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Crates beneath the exporter.
 const EXPORTER_TARGETS: [&str; 6] = ["h2", "hyper", "opentelemetry", "rustls", "tonic", "tower"];
+
+/// Crates that write URLs and logins as they are, passwords included, below `info`.
+const INDISCREET_TARGETS: [&str; 1] = ["async_nats"];
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
@@ -58,8 +63,12 @@ pub fn init(settings: &Telemetry, role: Role, filter: Option<&str>) -> anyhow::R
         }
         None => None,
     };
-    // The filter stands over all layers: as one of them it would be overruled by whichever takes everything.
-    tracing_subscriber::registry().with(layers).with(filter).try_init().context("logs are set up already")?;
+    let discreet = filter_fn(|metadata| {
+        *metadata.level() <= Level::INFO
+            || !INDISCREET_TARGETS.iter().any(|target| metadata.target().starts_with(target))
+    });
+    // The filters stand over all layers: as one of them each would be overruled by whichever takes everything.
+    tracing_subscriber::registry().with(layers).with(filter).with(discreet).try_init().context("logs are set up already")?;
     Ok(Guard { provider })
 }
 

@@ -36,5 +36,5 @@ mod store_trace;
 pub use ask::{Ask, Dialect, Question};
 pub use capabilities::Capabilities;
 pub use limits::SessionLimits;
-pub use metrics::SessionMetrics;
+pub use metrics::{SessionMetrics, session_metrics};
 pub use server::{DrainOutcome, Server};

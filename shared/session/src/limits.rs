@@ -124,7 +124,8 @@ impl SessionLimits {
             request_codec: algorithm,
             tenant: config.tenant.clone(),
             flow_naming: FlowNaming { strip_generated_tail: config.flow_name.strip_generated_tail },
-            metrics_address: admin.map_or_else(String::new, |admin| format!("http://{admin}{}", config.metrics.endpoint)),
+            metrics_address: admin
+                .map_or_else(String::new, |admin| format!("http://{admin}{}", config.metrics.endpoint)),
             ..Self::default()
         }
     }

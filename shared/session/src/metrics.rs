@@ -49,6 +49,28 @@ const LIVE_MISSED: MetricDoc = MetricDoc::counter(
 const QUESTIONS: MetricDoc =
     MetricDoc::counter("reflow_session_questions_total", &["result"], "questions to history, by result");
 
+/// The declarations of all of them, for the documentation.
+pub fn session_metrics() -> Vec<MetricDoc> {
+    vec![
+        CONNECTIONS,
+        CONNECTIONS_TOTAL,
+        ENDED,
+        FRAMES,
+        RECEIVED_BYTES,
+        SENT_BYTES,
+        EVENTS,
+        REFUSED,
+        BATCHES,
+        PUBLISH,
+        GATHER,
+        BUDGET,
+        VIEWERS,
+        LIVE_EVENTS,
+        LIVE_MISSED,
+        QUESTIONS,
+    ]
+}
+
 /// Metrics of all sessions of a process.
 #[derive(Clone, Debug)]
 pub struct SessionMetrics {

@@ -200,7 +200,10 @@ impl<'f> Prepared<'f> {
         }
         if let Some(since_us) = filter.active_since_us {
             // The first comparison is answered by the indexes; the second is exact.
-            sql.push(" AND t.active_step >= ").int(since_us / STEP_US).push(" AND t.last_received_us >= ").int(since_us);
+            sql.push(" AND t.active_step >= ")
+                .int(since_us / STEP_US)
+                .push(" AND t.last_received_us >= ")
+                .int(since_us);
         }
         self.status(sql, status, walk);
         if let Some(error) = self.error {
