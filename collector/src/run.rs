@@ -27,7 +27,8 @@ const BUS_DEADLINE: Duration = Duration::from_secs(3);
 /// When the port is taken, or bus or Redis are configured in a way that cannot work. A bus that is away is waited for.
 pub async fn start(service: &Service) -> anyhow::Result<()> {
     let config = &service.config;
-    let sessions = service.lifecycle.stage("sessions", SessionLimits::of(config, None).drain_timeout + Duration::from_secs(1));
+    let sessions =
+        service.lifecycle.stage("sessions", SessionLimits::of(config, None).drain_timeout + Duration::from_secs(1));
     let bus_stage = service.lifecycle.stage("bus", BUS_DEADLINE);
     let listener = service.listen().await?;
     let bus = connect(service, &bus_stage).await?;

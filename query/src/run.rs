@@ -30,7 +30,8 @@ const BUS_DEADLINE: Duration = Duration::from_secs(3);
 /// When the port is taken, or bus or store are configured in a way that cannot work. What is away is waited for.
 pub async fn start(service: &Service) -> anyhow::Result<()> {
     let config = &service.config;
-    let sessions = service.lifecycle.stage("sessions", SessionLimits::of(config, None).drain_timeout + Duration::from_secs(1));
+    let sessions =
+        service.lifecycle.stage("sessions", SessionLimits::of(config, None).drain_timeout + Duration::from_secs(1));
     let history = service.lifecycle.stage("history", HISTORY_DEADLINE);
     let bus_stage = service.lifecycle.stage("bus", BUS_DEADLINE);
     let listener = service.listen().await?;

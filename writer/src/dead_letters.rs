@@ -7,7 +7,6 @@ use reflow_tracing_chunk::Chunk;
 use reflow_tracing_service::Config;
 use serde_json::{Value, json};
 
-
 /// Prints the newest dead letters of the bus, one JSON object a line, newest first.
 ///
 /// # Errors

@@ -15,8 +15,8 @@ use crate::background::Background;
 use crate::hooks::Hooks;
 use crate::metrics::{ConsumerSampler, WriterMetrics};
 use crate::options::{BackgroundOptions, WriterOptions};
-use crate::writer::Writer;
 use crate::store;
+use crate::writer::Writer;
 
 /// Closing flushes the acks; the server has them within a moment or not at all.
 const BUS_DEADLINE: Duration = Duration::from_secs(3);

@@ -68,7 +68,12 @@ pub fn init(settings: &Telemetry, role: Role, filter: Option<&str>) -> anyhow::R
             || !INDISCREET_TARGETS.iter().any(|target| metadata.target().starts_with(target))
     });
     // The filters stand over all layers: as one of them each would be overruled by whichever takes everything.
-    tracing_subscriber::registry().with(layers).with(filter).with(discreet).try_init().context("logs are set up already")?;
+    tracing_subscriber::registry()
+        .with(layers)
+        .with(filter)
+        .with(discreet)
+        .try_init()
+        .context("logs are set up already")?;
     Ok(Guard { provider })
 }
 

@@ -16,7 +16,7 @@ pub enum Dialect {
     V2,
 }
 
-/// A question to history. The answer to everything but [`Ask::Statuses`] and [`Ask::Events`] is one whole response frame, JSON in the
+/// A question to history. The answer to everything but [`Ask::Statuses`] and [`Ask::Chunks`] is one whole response frame, JSON in the
 /// dialect, in pieces: refusals included. An error of the stream means that there is no answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Question {

@@ -3,9 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream;
 use reflow_tracing_tests::{
-    NatsServer, Port, Postgres, Redis, Service, answers, events, eventually,
-    frames::Batch,
-    http, patience,
+    NatsServer, Port, Postgres, Redis, Service, answers, events, eventually, frames::Batch, http, patience,
 };
 use tokio::net::TcpStream;
 

@@ -61,7 +61,9 @@ async fn what_is_exported_is_documented_and_the_other_way_round() -> Result<()> 
             ensure!(documented.kind == *kind, "{name} is a {kind}, not a {}", documented.kind);
         }
         // What has labels shows only once something happened to it; gauges of the unknown have no value.
-        for (name, documented) in table.iter().filter(|(_, documented)| !documented.labels && documented.kind != "gauge") {
+        for (name, documented) in
+            table.iter().filter(|(_, documented)| !documented.labels && documented.kind != "gauge")
+        {
             let known = all.contains(&(name.clone(), documented.kind.clone()));
             ensure!(known, "{name} is in the table and exported by no program");
         }

@@ -40,7 +40,10 @@ async fn an_unknown_name_is_told_with_the_nearest_known_one() -> Result<()> {
     for program in &ALL {
         let cases = [
             (program.good().env("REFLOW_TRACING_SQLITE_PAHT", "x"), "REFLOW_TRACING_SQLITE_PATH"),
-            (program.good().env("REFLOW_TRACING_LIMITS__MAX_BATCH_EVENT", "5"), "REFLOW_TRACING_LIMITS__MAX_BATCH_EVENTS"),
+            (
+                program.good().env("REFLOW_TRACING_LIMITS__MAX_BATCH_EVENT", "5"),
+                "REFLOW_TRACING_LIMITS__MAX_BATCH_EVENTS",
+            ),
             (program.good().env("REFLOW_TRACING_CONFIG", r#"{"server": {"hots": "::1"}}"#), "server.host"),
             (program.good().env("REFLOW_TRACING_CONFIG_FILE", file.to_string_lossy()), "limits.max_batch_events"),
             (program.good().env("REFLOW_TRACING_CONFIG_FILE", file.to_string_lossy()), "storage"),
@@ -74,10 +77,10 @@ async fn choices_that_contradict_each_other_name_both() -> Result<()> {
             ["reflow-query", "memory"],
         ),
         (
-            writer.good().env("REFLOW_TRACING_STORAGE__SQLITE__JOURNAL_MODE", "delete").env(
-                "REFLOW_TRACING_STORAGE__SQLITE__WAL_MODE",
-                "true",
-            ),
+            writer
+                .good()
+                .env("REFLOW_TRACING_STORAGE__SQLITE__JOURNAL_MODE", "delete")
+                .env("REFLOW_TRACING_STORAGE__SQLITE__WAL_MODE", "true"),
             ["storage.sqlite.journal_mode", "storage.sqlite.wal_mode"],
         ),
         (

@@ -40,7 +40,10 @@ async fn passwords_are_in_no_output() -> Result<()> {
             ensure!(!errors.contains(PASSWORD), "{}: case {number}: {errors}", program.name);
         }
         let (_, output, _) = outcome(with_passwords(program.bare()).arg("--print-config")).await?;
-        ensure!(output.contains("nats://user:***@127.0.0.1:1") || output.contains("nats://***@127.0.0.1:1"), "{output}");
+        ensure!(
+            output.contains("nats://user:***@127.0.0.1:1") || output.contains("nats://***@127.0.0.1:1"),
+            "{output}"
+        );
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use reflow_tracing_tests::{
-    Client, Cluster, Load, NatsServer, Postgres, Service, SmallDisk, answers, cluster::DATABASE, eventually, events,
+    Client, Cluster, Load, NatsServer, Postgres, Service, SmallDisk, answers, cluster::DATABASE, events, eventually,
     frames::Batch, http, load::Options, patience,
 };
 
@@ -102,10 +102,8 @@ async fn postgres_on_a_full_disk_leaves_chunks_in_the_bus_until_there_is_room() 
 async fn jetstream_on_a_full_disk_acknowledges_nothing_it_did_not_keep() -> Result<()> {
     let disk = SmallDisk::mount(16)?;
     // Larger than the disk, so that it is the disk that is full and not the stream.
-    let (nats, postgres) = tokio::try_join!(
-        NatsServer::start_in(disk.path(), "jetstream { max_file_store: 4GB }"),
-        Postgres::start()
-    )?;
+    let (nats, postgres) =
+        tokio::try_join!(NatsServer::start_in(disk.path(), "jetstream { max_file_store: 4GB }"), Postgres::start())?;
     postgres.create_database(DATABASE).await?;
     let mut cluster = cluster().start_on(nats, postgres).await?;
     // Nobody takes anything out while the disk fills.

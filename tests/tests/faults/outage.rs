@@ -15,7 +15,8 @@ const APART: Duration = Duration::from_secs(5);
 #[tokio::test]
 async fn half_a_minute_without_nats_and_postgres_loses_nothing() -> Result<()> {
     let mut cluster = cluster().start().await?;
-    let load = Load::start(cluster.collector_urls(), &Options { pace: Duration::from_millis(50), ..Options::default() });
+    let load =
+        Load::start(cluster.collector_urls(), &Options { pace: Duration::from_millis(50), ..Options::default() });
     progress(&load).await?;
 
     let began = Instant::now();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use reflow_tracing_service::config::Config;
 
-use crate::error::{BusError, BusErrorKind};
 use crate::TailLimits;
+use crate::error::{BusError, BusErrorKind};
 
 /// Settings of a [`crate::NatsBus`]. Every binary of one installation has to use the same stream settings, for each declares
 /// them at start; where two differ, the last to start wins.

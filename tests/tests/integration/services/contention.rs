@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use reflow_tracing_tests::{
-    Cluster, Load, eventually,
-    load::Options,
-    patience,
-};
+use reflow_tracing_tests::{Cluster, Load, eventually, load::Options, patience};
 
 #[tokio::test]
 async fn two_writers_share_a_hot_flow_without_a_deadlock() -> Result<()> {

@@ -68,8 +68,7 @@ async fn a_trace_that_no_client_could_read_is_refused_with_a_way_out() -> Result
     let batches = record(&cluster, BATCHES + 20).await?;
     for service in [&cluster.collectors[0], &cluster.queries[0]] {
         eventually(patience(), || async {
-            let answer: Value =
-                serde_json::from_str(&get(&mut service.connect().await?, batches[0].trace_id).await?)?;
+            let answer: Value = serde_json::from_str(&get(&mut service.connect().await?, batches[0].trace_id).await?)?;
             let reason = answers::refusal(&answer)?;
             ensure!(reason.contains("67108864") || reason.contains("64 MiB"), "the limit is not named: {reason}");
             Ok(())

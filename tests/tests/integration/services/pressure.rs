@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use reflow_tracing_tests::{
-    Cluster, answers, events, eventually,
-    frames::Batch,
-    http, patience,
-};
+use reflow_tracing_tests::{Cluster, answers, events, eventually, frames::Batch, http, patience};
 
 use super::sent;
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use reflow_tracing_tests::{
-    Cluster, Load, Service, answers, eventually, events,
+    Cluster, Load, Service, answers, events, eventually,
     frames::{self, Batch},
     load::Options,
     patience,
