@@ -1,8 +1,8 @@
 //! The chunk: events of ONE trace out of one batch, with an index of what is in it. The unit on the bus and in the store.
 //!
 //! A chunk is a [`Header`] and a payload. Nobody downstream of the collector opens the payload unless somebody reads the
-//! events: [`build`] makes the header in the same pass that checks them, [`Chunk::encode`] puts both in one message,
-//! [`read`] opens the payload again and [`merge`] makes one chunk of many.
+//! events: [`ChunkBuilder`] makes the header in the same pass that checks them, [`Chunk::encode`] puts both in one message,
+//! [`decode_events`] opens the payload again and [`merge`] makes one chunk of many.
 //!
 //! Left out on purpose: where chunks go (the bus) and how they are kept (the store).
 
