@@ -135,7 +135,7 @@ stage "install servers" install_servers
 # Executables and tests in one go: the same features, so each dependency is compiled once.
 stage "build" cargo build --workspace --bins --tests
 stage "build compat" cargo build --manifest-path tests/compat/Cargo.toml --bins --tests
-export REFLOW_TRACING_BIN_DIR=$CARGO_TARGET_DIR/debug # built above: the harness need not ask cargo again
+export REFLOW_TEST_BIN_DIR=$CARGO_TARGET_DIR/debug # built above: the harness need not ask cargo again
 stage "tests" run_tests --workspace || failed+=(tests)
 stage "documentation tests" run_doc_tests || failed+=("documentation tests")
 stage "compat tests" run_tests --manifest-path tests/compat/Cargo.toml || failed+=("compat tests")

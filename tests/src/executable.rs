@@ -3,7 +3,7 @@
 //! Cargo builds no executables of other packages for a test, and cannot be told to. Left alone, `cargo test --test
 //! integration` would fail on a fresh checkout and, worse, test yesterday's executables after an edit. So the harness
 //! asks cargo to build them, once in each process: half a second when there is nothing to do. `tests/run.sh` has built
-//! them already and says so with `REFLOW_TRACING_BIN_DIR`.
+//! them already and says so with `REFLOW_TEST_BIN_DIR`.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,14 +16,14 @@ use anyhow::{Context, Result, bail};
 /// What an executable of the services is called; others belong to the test's own package, which cargo has built.
 const PREFIX: &str = "reflow-";
 
-/// The path of one of our executables: in `REFLOW_TRACING_BIN_DIR`, else beside the running test, freshly built.
+/// The path of one of our executables: in `REFLOW_TEST_BIN_DIR`, else beside the running test, freshly built.
 ///
 /// # Errors
 /// When it is not there, or cannot be built.
 pub fn executable(name: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<std::result::Result<(), String>> = OnceLock::new();
 
-    let folder = match std::env::var_os("REFLOW_TRACING_BIN_DIR") {
+    let folder = match std::env::var_os("REFLOW_TEST_BIN_DIR") {
         Some(folder) => PathBuf::from(folder),
         None => {
             let folder = beside_the_test()?;
@@ -36,7 +36,7 @@ pub fn executable(name: &str) -> Result<PathBuf> {
     };
     let file = folder.join(name);
     if !file.is_file() {
-        bail!("{} is missing: build it, or say where it is with REFLOW_TRACING_BIN_DIR", file.display());
+        bail!("{} is missing: build it, or say where it is with REFLOW_TEST_BIN_DIR", file.display());
     }
     Ok(file)
 }

@@ -84,7 +84,7 @@ fn own_cpu() -> Result<Duration> {
 }
 
 /// Latencies, for their percentiles.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Latencies(Vec<Duration>);
 
 impl Latencies {

@@ -23,6 +23,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::{Inner, closed};
+use super::stuck::Watch;
 use super::subjects::{CHUNKS, WRITERS};
 use crate::error::{BusError, BusErrorKind};
 use crate::stats::add;
@@ -51,6 +52,7 @@ pub(crate) struct NatsConsumer {
     arrived: VecDeque<Message>,
     /// Why the server last refused a request, during this pull.
     refused: Option<String>,
+    watch: Watch,
 }
 
 /// A pull request that the server has not finished.
@@ -69,7 +71,16 @@ impl NatsConsumer {
         let inbox = inner.link.client.new_inbox();
         let messages = inner.link.client.subscribe(format!("{inbox}.*")).await;
         let messages = messages.map_err(|error| unavailable("consume", &error.to_string()))?;
-        Ok(Self { inner, inbox, messages, requests: 0, open: None, arrived: VecDeque::new(), refused: None })
+        Ok(Self {
+            inner,
+            inbox,
+            messages,
+            requests: 0,
+            open: None,
+            arrived: VecDeque::new(),
+            refused: None,
+            watch: Watch::new(),
+        })
     }
 
     /// Whether what has arrived fills the limits.
@@ -92,6 +103,7 @@ impl NatsConsumer {
             }
             add(&self.inner.stats.pull_retries, 1);
         }
+        self.watch.look(&self.inner).await;
         self.ask(1, REQUEST_EXPIRES, None).await
     }
 
@@ -132,6 +144,7 @@ impl NatsConsumer {
                 }
             }
             self.arrived.push_back(message);
+            self.watch.delivered();
             return;
         };
         let about_open = self.open.as_ref().is_some_and(|open| message.subject.ends_with(&format!(".{}", open.id)));

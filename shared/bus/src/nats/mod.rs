@@ -15,6 +15,7 @@ mod gaps;
 pub(crate) mod link;
 mod options;
 mod publish;
+mod stuck;
 mod subjects;
 mod tail;
 

@@ -52,26 +52,12 @@ pub async fn all(url: &str, dataset: &Dataset, options: &Options) -> Result<Vec<
         goal_ms: 20.0,
         latencies: at_once(url, count, &traces).await?,
     }];
-    let mut pages = Latencies::default();
-    let mut slowest: Option<Answered> = None;
     for filter in FILTERS {
         let page = |rng: &mut StdRng| frames::query_traces(&query(dataset, filter, rng).limit(PAGE));
         at_once(url, options.pick(10, 1), &page).await?;
         let latencies = at_once(url, count / 2, &page).await?;
-        let mut one = Answered { what: format!("QueryTraces, 20 summaries, {filter}"), goal_ms: 50.0, latencies };
-        if slowest.as_mut().is_none_or(|slowest| slowest.latencies.quantile_ms(0.99) < one.latencies.quantile_ms(0.99))
-        {
-            slowest =
-                Some(Answered { latencies: one.latencies.clone(), what: format!("{}: the slowest", one.what), ..one });
-        }
-        pages.extend(std::mem::take(&mut one.latencies));
+        answered.push(Answered { what: format!("20 summaries: {filter}"), goal_ms: 50.0, latencies });
     }
-    answered.push(Answered {
-        what: "QueryTraces, 20 summaries, all filters".to_owned(),
-        goal_ms: 50.0,
-        latencies: pages,
-    });
-    answered.extend(slowest);
     Ok(answered)
 }
 
