@@ -68,7 +68,6 @@ impl Watch {
             return;
         };
         self.generation = generation;
-        eprintln!("LOOK phantoms={phantoms} pending={} unack={} delivered={} asked={}", counts.pending, counts.unacknowledged, counts.delivered, counts.is_asked);
         if phantoms > 0 || self.is_stuck(&counts) {
             self.still = None;
             tracing::warn!(
