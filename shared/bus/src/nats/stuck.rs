@@ -12,12 +12,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::api::request;
 use super::connection::Inner;
+use super::declare::declare;
 use super::subjects::{CHUNKS, WRITERS};
+use crate::stats::add;
 
 /// A pull that got nothing for so long asks why.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -77,7 +80,11 @@ impl Watch {
                 "nats does not deliver to the writers as it should; making their consumer anew"
             );
             if request(&inner.link, &format!("CONSUMER.DELETE.{CHUNKS}.{WRITERS}"), None).await.is_ok() {
-                inner.repair().await;
+                // Not `repair`, which now and then declines: until there is a consumer again, nobody gets anything.
+                match declare(&inner.link, &inner.options).await {
+                    Ok(()) => add(&inner.stats.repairs, 1),
+                    Err(error) => tracing::warn!(%error, "the consumer cannot be declared again yet"),
+                }
             }
         }
     }
@@ -94,7 +101,16 @@ impl Watch {
 }
 
 async fn counts(inner: &Inner) -> Option<Counts> {
-    let info = request(&inner.link, &format!("CONSUMER.INFO.{CHUNKS}.{WRITERS}"), None).await.ok()?;
+    let info = match request(&inner.link, &format!("CONSUMER.INFO.{CHUNKS}.{WRITERS}"), None).await {
+        Ok(info) => info,
+        Err(error) => {
+            // The server does not answer requests to a consumer that is not there.
+            if error.is(ErrorCode::CONSUMER_NOT_FOUND) {
+                inner.repair().await;
+            }
+            return None;
+        }
+    };
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let unacknowledged = number(&info["num_ack_pending"]);
     let has_room = unacknowledged < number(&info["config"]["max_ack_pending"]).max(1);

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -83,8 +84,19 @@ impl NatsServer {
         self.0.kill();
     }
 
+    /// Ends it in order: what it knows is on disk.
+    pub fn stop(&mut self) {
+        signal(&self.0.child, "TERM");
+        self.0.child.wait().unwrap();
+    }
+
     pub fn start_again(&mut self) {
         self.0.start_again();
+    }
+
+    /// Where it notes what a consumer waits for.
+    pub fn consumer_note(&self, stream: &str, consumer: &str) -> PathBuf {
+        self.0.folder.path().join("data/jetstream/$G/streams").join(stream).join("obs").join(consumer).join("o.dat")
     }
 }
 
