@@ -8,6 +8,7 @@ mod once;
 mod pressure;
 mod roles;
 mod shutdown;
+mod smoke;
 mod viewers;
 
 use std::collections::BTreeMap;
