@@ -8,6 +8,6 @@ mod metrics;
 mod run;
 mod smoke;
 
-pub use metrics::{Sampler, collector_metrics, figures};
-pub use run::{serve, start};
+pub use metrics::{SIDES, collector_metrics};
+pub use run::start;
 pub use smoke::{FLOW, Report, Smoke};

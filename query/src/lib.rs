@@ -21,5 +21,5 @@ mod store;
 mod tests;
 
 pub use history::{HistoryOptions, HistoryService, system_clock};
-pub use metrics::{QueryMetrics, figures, query_metrics};
+pub use metrics::{QueryMetrics, query_metrics};
 pub use run::start;

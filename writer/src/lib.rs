@@ -21,7 +21,7 @@ pub use background::Background;
 #[cfg(feature = "failpoints")]
 pub use hooks::Failpoint;
 pub use hooks::{Hooks, NoHooks};
-pub use metrics::{ConsumerSampler, WriterMetrics, writer_metrics};
+pub use metrics::{WriterMetrics, writer_metrics};
 pub use options::{BackgroundOptions, Compaction, WriterOptions, system_clock};
 pub use run::{start, write};
 pub use store::{migrate, open as open_store};

@@ -2,18 +2,12 @@
 //!
 //! Guarantee: a gauge that could not be measured has no value, rather than zero or its last one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
-use reflow_tracing_bus::{BusStats, Lag};
+use reflow_tracing_bus::{Lag, Side};
 use reflow_tracing_service::metrics::{COUNT_BUCKETS, MetricDoc, MetricError, Metrics, SECONDS_BUCKETS};
 use reflow_tracing_store::{CommitOutcome, CompactOutcome, RetentionOutcome, StoreStats};
-use tokio_util::sync::CancellationToken;
-
-/// Between two looks at the counts of the bus.
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
 const COMMITS: MetricDoc = MetricDoc::counter(
     "reflow_writer_commits_total",
@@ -87,31 +81,6 @@ const TASK_RUNS: MetricDoc = MetricDoc::counter(
 const TASK_SECONDS: MetricDoc =
     MetricDoc::histogram("reflow_writer_task_seconds", &["task"], SECONDS_BUCKETS, "time of a background run");
 
-type Read = fn(&BusStats) -> &AtomicU64;
-
-const CONSUMER_COUNTERS: [(MetricDoc, Read); 5] = [
-    (MetricDoc::counter("reflow_bus_delivered_chunks_total", &[], "deliveries taken from the bus"), |stats| {
-        &stats.delivered
-    }),
-    (MetricDoc::counter("reflow_bus_delivered_bytes_total", &[], "bytes of them"), |stats| &stats.delivered_bytes),
-    (
-        MetricDoc::counter("reflow_bus_pull_retries_total", &[], "requests for chunks that were lost and made again"),
-        |stats| &stats.pull_retries,
-    ),
-    (
-        MetricDoc::counter("reflow_bus_reconnects_total", &[], "connections to the bus made again after a loss"),
-        |stats| &stats.reconnects,
-    ),
-    (
-        MetricDoc::counter(
-            "reflow_bus_repairs_total",
-            &[],
-            "times that streams or consumer were gone and declared again",
-        ),
-        |stats| &stats.repairs,
-    ),
-];
-
 /// Everything this crate measures.
 pub fn writer_metrics() -> Vec<MetricDoc> {
     let own = [
@@ -143,7 +112,7 @@ pub fn writer_metrics() -> Vec<MetricDoc> {
         TASK_RUNS,
         TASK_SECONDS,
     ];
-    own.into_iter().chain(CONSUMER_COUNTERS.iter().map(|(doc, _)| *doc)).collect()
+    own.into_iter().chain(Side::Consuming.metrics()).collect()
 }
 
 /// Counters and gauges of one writer.
@@ -282,39 +251,6 @@ impl WriterMetrics {
     pub(crate) fn task(&self, task: &'static str, result: &'static str, took: Duration) {
         self.task_runs.with_label_values(&[task, result]).inc();
         self.task_seconds.with_label_values(&[task]).observe(took.as_secs_f64());
-    }
-}
-
-/// Takes over what the bus counts of its consumer.
-pub struct ConsumerSampler {
-    bus: Arc<BusStats>,
-    counters: Vec<(IntCounter, Read)>,
-}
-
-impl ConsumerSampler {
-    /// Registers the metrics.
-    ///
-    /// # Errors
-    ///
-    /// When one of the names is taken by another kind of metric.
-    pub fn register(metrics: &Metrics, bus: Arc<BusStats>) -> Result<Self, MetricError> {
-        let counters = CONSUMER_COUNTERS.iter().map(|(doc, read)| Ok((metrics.counter(doc)?, *read)));
-        Ok(Self { counters: counters.collect::<Result<_, MetricError>>()?, bus })
-    }
-
-    /// Samples until `stop`, and once more then.
-    pub async fn run(self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.sample();
-        }
-        self.sample();
-    }
-
-    fn sample(&self) {
-        for (counter, read) in &self.counters {
-            counter.inc_by(read(&self.bus).load(Relaxed).saturating_sub(counter.get()));
-        }
     }
 }
 

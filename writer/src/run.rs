@@ -6,19 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use reflow_tracing_bus::{Bus, NatsBus, NatsOptions};
+use reflow_tracing_bus::{Bus, NatsBus, Side};
 use reflow_tracing_service::{Service, Stage};
 use reflow_tracing_store::Store;
 
 use crate::background::Background;
 use crate::hooks::Hooks;
-use crate::metrics::{ConsumerSampler, WriterMetrics};
+use crate::metrics::WriterMetrics;
 use crate::options::{BackgroundOptions, WriterOptions};
 use crate::store;
 use crate::writer::Writer;
 
-/// Closing flushes the acks; the server has them within a moment or not at all.
+/// What is left of the drain deadline for the acks to be flushed.
 const BUS_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Starts a writer and returns once it writes.
@@ -30,15 +29,10 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
     let config = &service.config;
     let deadline = config.limits.drain_deadline();
     let stage = service.lifecycle.stage("writer", deadline.saturating_sub(BUS_DEADLINE).max(deadline / 2));
-    let bus_stage = service.lifecycle.stage("bus", BUS_DEADLINE);
+    let bus_stage = NatsBus::stage(service);
     let schema = service.readiness.latch("schema");
-    let (store, bus) = tokio::try_join!(store::open(config, &schema), connect(service, &bus_stage))?;
-    let sampler = ConsumerSampler::register(&service.metrics, bus.shared_stats())?;
-    let stop = bus_stage.stop();
-    bus_stage.spawn("metrics", async move {
-        sampler.run(stop).await;
-        Ok(())
-    });
+    let (store, bus) =
+        tokio::try_join!(store::open(config, &schema), NatsBus::start(service, &bus_stage, &[Side::Consuming]))?;
     write(service, &stage, Arc::new(bus), store)
 }
 
@@ -61,22 +55,6 @@ pub fn write(service: &Service, stage: &Stage, bus: Arc<dyn Bus>, store: Arc<dyn
         Ok(())
     });
     Ok(())
-}
-
-/// The bus, declared; it is waited for.
-async fn connect(service: &Service, stage: &Stage) -> anyhow::Result<NatsBus> {
-    let latch = service.readiness.latch("bus");
-    latch.waiting_for("nats, to declare the streams");
-    let options = NatsOptions::of(&service.config, service.role.program())?;
-    let bus = NatsBus::connect(options).await.context("cannot connect to the bus")?;
-    let closing = bus.clone();
-    stage.finally("close the bus", async move {
-        closing.close().await;
-        Ok(())
-    });
-    bus.declare_when_reachable().await.context("cannot declare the bus")?;
-    latch.set();
-    Ok(bus)
 }
 
 #[cfg(not(feature = "failpoints"))]

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use reflow_tracing_bus::{Bus, DirectoryOptions, LocalBus, LocalHistory, LocalOptions, MemoryDirectory, TailLimits};
-use reflow_tracing_collector::{Sampler, figures, serve};
+use reflow_tracing_bus::{
+    Bus, BusSampler, DirectoryOptions, DirectorySampler, LocalBus, LocalHistory, LocalOptions, MemoryDirectory, Side,
+    TailLimits,
+};
 use reflow_tracing_query::{HistoryService, QueryMetrics};
 use reflow_tracing_service::config::Backend;
 use reflow_tracing_service::{Config, Service};
-use reflow_tracing_session::{Capabilities, SessionLimits};
-use reflow_tracing_writer::{ConsumerSampler, open_store, write};
+use reflow_tracing_session::{Capabilities, Server};
+use reflow_tracing_writer::{open_store, write};
 
 /// What is left for the writer when the last session has ended is less than a batch.
 const WRITER_DEADLINE: Duration = Duration::from_secs(3);
@@ -27,8 +29,7 @@ const WRITER_DEADLINE: Duration = Duration::from_secs(3);
 /// When the port is taken, or the store cannot be opened. One that another process holds is waited for.
 pub async fn start(service: &Service) -> anyhow::Result<()> {
     let config = &service.config;
-    let sessions =
-        service.lifecycle.stage("sessions", SessionLimits::of(config, None).drain_timeout + Duration::from_secs(1));
+    let sessions = Server::stage(service);
     let writer = service.lifecycle.stage("writer", WRITER_DEADLINE);
     let listener = service.listen().await?;
     let address = listener.local_addr()?;
@@ -36,12 +37,12 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
     let store = open_store(config, &service.readiness.latch("schema")).await?;
     let bus = LocalBus::try_new(bus_options(config)).await.context("cannot keep dead letters")?;
     let directory = Arc::new(MemoryDirectory::new(DirectoryOptions::of(config)));
-    let stats = bus.shared_stats();
-    let sampler = Sampler::register(&service.metrics, stats.clone(), directory.clone())?;
-    let consumer = ConsumerSampler::register(&service.metrics, stats)?;
+    let sides = [Side::Publishing, Side::Consuming, Side::Tails];
+    let sampler = BusSampler::register(&service.metrics, bus.shared_stats(), &sides)?;
+    let flows = DirectorySampler::register(&service.metrics, directory.clone())?;
     let stop = writer.stop();
     writer.spawn("metrics", async move {
-        tokio::join!(sampler.run(stop.clone()), consumer.run(stop));
+        tokio::join!(sampler.run(stop.clone()), flows.run(stop));
         Ok(())
     });
     let bus: Arc<dyn Bus> = Arc::new(bus);
@@ -61,11 +62,11 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
         history: Some(Arc::new(LocalHistory::new(Arc::new(history)))),
         tail: Some(bus),
         directory,
-        figures: Arc::new(move || figures(&metrics)),
+        figures: Arc::new(move || metrics.figures()),
         durable,
         service: service.role.program(),
     };
-    serve(service, &sessions, listener, capabilities)?;
+    Server::start(service, &sessions, listener, capabilities)?;
     greet(config, address, service.admin_address);
     Ok(())
 }

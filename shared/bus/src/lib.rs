@@ -12,6 +12,7 @@ mod error;
 mod filter;
 mod history;
 mod local;
+mod metrics;
 mod nats;
 mod stats;
 mod tail_queue;
@@ -26,6 +27,7 @@ pub use history::{
     serve_history,
 };
 pub use local::{LocalBus, LocalOptions};
+pub use metrics::{BusSampler, DirectorySampler, Side, directory_metrics};
 pub use nats::{NatsBus, NatsOptions};
 pub use stats::BusStats;
 pub use tail_queue::TailLimits;

@@ -1,6 +1,6 @@
-//! What the bus counted: one set of counters for both implementations, read by the services' metrics.
+//! What the bus counted: one set of counters for both implementations, exported by [`crate::BusSampler`].
 //!
-//! Guarantee: counters only grow, gauges are exact. Left out on purpose: names and labels of metrics, which belong to services.
+//! Guarantee: counters only grow, gauges are exact.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -30,6 +30,7 @@ mod question;
 mod server;
 mod session;
 mod since;
+mod start;
 mod status;
 mod store_trace;
 

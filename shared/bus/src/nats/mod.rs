@@ -15,6 +15,7 @@ mod gaps;
 pub(crate) mod link;
 mod options;
 mod publish;
+mod start;
 mod stuck;
 mod subjects;
 mod tail;

@@ -4,7 +4,9 @@
 //! compares it with what is exported. Registering the same metric twice gives the same one: in the one-process program
 //! three services share a registry. Names end in their unit, counters in `_total`; a name that does not is refused.
 
+mod counts;
 mod doc;
+mod figures;
 mod process;
 
 use std::{
@@ -17,6 +19,7 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
+pub use counts::{Count, Counts, sample};
 pub use doc::{BYTES_BUCKETS, COUNT_BUCKETS, MetricDoc, MetricKind, SECONDS_BUCKETS, metrics_table};
 pub use process::PROCESS_METRICS;
 
