@@ -49,6 +49,11 @@ const STORE_AWAY: MetricDoc =
 const LAG_MESSAGES: MetricDoc =
     MetricDoc::gauge("reflow_bus_lag_messages", &[], "chunks in the bus that no writer has acknowledged");
 const LAG_BYTES: MetricDoc = MetricDoc::gauge("reflow_bus_lag_bytes", &[], "bytes of them");
+const LIMIT_BYTES: MetricDoc = MetricDoc::gauge(
+    "reflow_bus_limit_bytes",
+    &[],
+    "bytes of chunks that fit into the bus; at that, sessions wait and clients are pushed back",
+);
 const LAG_OLDEST: MetricDoc =
     MetricDoc::gauge("reflow_bus_lag_oldest_seconds", &[], "age of the oldest of them; no value while there is none");
 const DEAD_KEPT: MetricDoc = MetricDoc::gauge("reflow_bus_dead_letters", &[], "dead letters kept");
@@ -100,6 +105,7 @@ pub fn writer_metrics() -> Vec<MetricDoc> {
         STORE_AWAY,
         LAG_MESSAGES,
         LAG_BYTES,
+        LIMIT_BYTES,
         LAG_OLDEST,
         DEAD_KEPT,
         STORE_ROWS,
@@ -132,7 +138,7 @@ pub struct WriterMetrics {
     pub(crate) answers_lost: IntCounter,
     pub(crate) pull_errors: IntCounter,
     pub(crate) store_away: IntGauge,
-    lag: [IntGaugeVec; 3],
+    lag: [IntGaugeVec; 4],
     lag_oldest: GaugeVec,
     store_rows: IntGaugeVec,
     store: [IntGaugeVec; 3],
@@ -150,8 +156,14 @@ impl WriterMetrics {
     ///
     /// When one of the names is taken by another kind of metric.
     pub fn register(metrics: &Metrics) -> Result<Self, MetricError> {
+        let (commits, dead) = (metrics.counters(&COMMITS)?, metrics.counters(&DEAD)?);
+        // At 0 from the start: a counter that appears with its first event has no increase that an alert could see.
+        commits.with_label_values(&["full"]);
+        for reason in ["undecodable", "rejected", "failing"] {
+            dead.with_label_values(&[reason]);
+        }
         Ok(Self {
-            commits: metrics.counters(&COMMITS)?,
+            commits,
             commit_seconds: metrics.histogram(&COMMIT_SECONDS)?,
             commit_chunks: metrics.histogram(&COMMIT_CHUNKS)?,
             chunks: metrics.counter(&CHUNKS)?,
@@ -161,11 +173,16 @@ impl WriterMetrics {
             duplicates: metrics.counter(&DUPLICATES)?,
             redeliveries: metrics.counter(&REDELIVERIES)?,
             naks: metrics.counters(&NAKS)?,
-            dead: metrics.counters(&DEAD)?,
+            dead,
             answers_lost: metrics.counter(&ANSWERS_LOST)?,
             pull_errors: metrics.counter(&PULL_ERRORS)?,
             store_away: metrics.gauge(&STORE_AWAY)?,
-            lag: [metrics.gauges(&LAG_MESSAGES)?, metrics.gauges(&LAG_BYTES)?, metrics.gauges(&DEAD_KEPT)?],
+            lag: [
+                metrics.gauges(&LAG_MESSAGES)?,
+                metrics.gauges(&LAG_BYTES)?,
+                metrics.gauges(&LIMIT_BYTES)?,
+                metrics.gauges(&DEAD_KEPT)?,
+            ],
             lag_oldest: seconds_or_nothing(metrics, &LAG_OLDEST)?,
             store_rows: metrics.gauges(&STORE_ROWS)?,
             store: [metrics.gauges(&STORE_BYTES)?, metrics.gauges(&STORE_TRACES)?, metrics.gauges(&STORE_EVENTS)?],
@@ -205,6 +222,7 @@ impl WriterMetrics {
         for (gauge, value) in self.lag.iter().zip([
             lag.map(|lag| lag.messages),
             lag.map(|lag| lag.bytes),
+            lag.and_then(|lag| lag.limit_bytes),
             lag.map(|lag| lag.dead_letters),
         ]) {
             show(gauge, value);

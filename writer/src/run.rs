@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reflow_tracing_bus::{Bus, NatsBus, Side};
+use reflow_tracing_service::config::Backend;
 use reflow_tracing_service::{Service, Stage};
 use reflow_tracing_store::Store;
 
@@ -43,6 +44,11 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
 /// When the metrics cannot be registered.
 pub fn write(service: &Service, stage: &Stage, bus: Arc<dyn Bus>, store: Arc<dyn Store>) -> anyhow::Result<()> {
     let metrics = WriterMetrics::register(&service.metrics)?;
+    if service.config.storage.backend == Backend::Sqlite
+        && let Some(folder) = service.config.storage.sqlite.database_path.parent()
+    {
+        service.metrics.watch_disk(folder)?;
+    }
     let background =
         Background::new(bus.clone(), store.clone(), BackgroundOptions::of(&service.config), metrics.clone());
     let writer = Writer::new(bus, store, hooks(), WriterOptions::of(&service.config), metrics);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use reflow_tracing_service::metrics::{BUILD_INFO, PROCESS_METRICS, metrics_table};
+use reflow_tracing_service::metrics::{BUILD_INFO, DISK_METRICS, PROCESS_METRICS, READY, metrics_table};
 
 const BEGIN: &str = "<!-- metrics: made from the code -->\n";
 const END: &str = "<!-- end of metrics -->";
@@ -20,7 +20,8 @@ fn the_documented_table_is_the_declared_one() {
     docs.extend(reflow_tracing_writer::writer_metrics());
     docs.extend(reflow_tracing_query::query_metrics());
     docs.extend(PROCESS_METRICS);
-    docs.push(BUILD_INFO);
+    docs.extend(DISK_METRICS);
+    docs.extend([BUILD_INFO, READY]);
     let docs: BTreeMap<_, _> = docs.into_iter().map(|doc| (doc.name, doc)).collect();
     let declared = metrics_table(&docs.into_values().collect::<Vec<_>>());
 

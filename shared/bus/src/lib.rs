@@ -177,6 +177,8 @@ pub struct Lag {
     pub messages: u64,
     /// Bytes of them.
     pub bytes: u64,
+    /// So many bytes fit in; at that, publishers wait. `None` where the stream has no limit.
+    pub limit_bytes: Option<u64>,
     /// Age of the oldest.
     pub oldest: Option<Duration>,
     /// Greatest sequence up to which all are acknowledged or terminated (the writers' ack floor); *local*: the commit count.

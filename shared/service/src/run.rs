@@ -166,6 +166,7 @@ where
     let stop_admin = CancellationToken::new();
     let begin = async {
         let metrics = Metrics::try_new(role.program())?;
+        metrics.watch_readiness(&readiness)?;
         let admin_address = open_admin(config, &lifecycle, &readiness, &metrics, stop_admin.clone()).await?;
         let service = Service {
             role,

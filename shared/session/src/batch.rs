@@ -122,6 +122,7 @@ impl Batch {
 
         let metrics = &shared.metrics;
         metrics.batches.with_label_values(&["recorded"]).inc();
+        metrics.lossy_batches.inc_by((header.dropped > 0).into());
         metrics.accepted.inc_by(accepted as u64);
         metrics.events.with_label_values(&["refused"]).inc_by(rejected.len() as u64);
         metrics.refused.with_label_values(&["event"]).inc_by(rejected.len() as u64);

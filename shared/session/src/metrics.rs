@@ -28,6 +28,11 @@ const REFUSED: MetricDoc =
     MetricDoc::counter("reflow_session_refused_total", &["reason"], "frames, batches and events refused, by reason");
 const BATCHES: MetricDoc =
     MetricDoc::counter("reflow_session_batches_total", &["result"], "v2 batches: recorded, refused, too_large");
+const LOSSY_BATCHES: MetricDoc = MetricDoc::counter(
+    "reflow_session_lossy_batches_total",
+    &[],
+    "v2 batches recorded whose client says that it had to drop events of their trace",
+);
 const PUBLISH: MetricDoc = MetricDoc::histogram(
     "reflow_session_publish_seconds",
     &[],
@@ -61,6 +66,7 @@ pub fn session_metrics() -> Vec<MetricDoc> {
         EVENTS,
         REFUSED,
         BATCHES,
+        LOSSY_BATCHES,
         PUBLISH,
         GATHER,
         BUDGET,
@@ -84,6 +90,7 @@ pub struct SessionMetrics {
     pub(crate) accepted: IntCounter,
     pub(crate) refused: IntCounterVec,
     pub(crate) batches: IntCounterVec,
+    pub(crate) lossy_batches: IntCounter,
     pub(crate) publish_seconds: Histogram,
     pub(crate) gather_frames: Histogram,
     pub(crate) budget_bytes: IntGauge,
@@ -101,6 +108,8 @@ impl SessionMetrics {
     /// When another metric has one of the names.
     pub fn register(metrics: &Metrics) -> Result<Self, MetricError> {
         let events = metrics.counters(&EVENTS)?;
+        // At 0 from the start: a counter that appears with its first event has no increase that an alert could see.
+        events.with_label_values(&["refused"]);
         Ok(Self {
             connections: metrics.gauge(&CONNECTIONS)?,
             connections_total: metrics.counters(&CONNECTIONS_TOTAL)?,
@@ -112,6 +121,7 @@ impl SessionMetrics {
             events,
             refused: metrics.counters(&REFUSED)?,
             batches: metrics.counters(&BATCHES)?,
+            lossy_batches: metrics.counter(&LOSSY_BATCHES)?,
             publish_seconds: metrics.histogram(&PUBLISH)?,
             gather_frames: metrics.histogram(&GATHER)?,
             budget_bytes: metrics.gauge(&BUDGET)?,

@@ -152,6 +152,7 @@ impl Queue {
         Lag {
             messages: state.unsettled.len() as u64,
             bytes: state.unsettled_bytes as u64,
+            limit_bytes: Some(self.max_bytes as u64),
             oldest: state.unsettled.first_key_value().map(|(_, (since, _))| since.elapsed()),
             ack_floor: state.committed,
             dead_letters: 0,

@@ -143,7 +143,7 @@ impl Inner {
             }
             error
         })?;
-        Ok(StreamState::read(&info["state"]))
+        Ok(StreamState::read(&info))
     }
 
     async fn tail_link(&self) -> Result<&Link, BusError> {
@@ -156,17 +156,21 @@ impl Inner {
 pub(crate) struct StreamState {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+    /// `max_bytes` as it stands on the server, which an operator may have changed; -1 there is no limit.
+    limit_bytes: Option<u64>,
     pub(crate) first_sequence: u64,
     pub(crate) last_sequence: u64,
     first_at: Option<DateTime<Utc>>,
 }
 
 impl StreamState {
-    fn read(state: &Value) -> Self {
+    fn read(info: &Value) -> Self {
+        let state = &info["state"];
         let number = |key: &str| state[key].as_u64().unwrap_or(0);
         Self {
             messages: number("messages"),
             bytes: number("bytes"),
+            limit_bytes: info["config"]["max_bytes"].as_u64(),
             first_sequence: number("first_seq"),
             last_sequence: number("last_seq"),
             first_at: state["first_ts"].as_str().and_then(|text| text.parse().ok()),
@@ -206,6 +210,7 @@ impl Bus for NatsBus {
         Ok(Lag {
             messages: chunks.messages,
             bytes: chunks.bytes,
+            limit_bytes: chunks.limit_bytes,
             oldest: chunks.first_at.filter(|_| chunks.messages > 0).map(since),
             ack_floor: chunks.first_sequence.saturating_sub(1),
             dead_letters: dead.messages,

@@ -5,12 +5,15 @@
 //! three services share a registry. Names end in their unit, counters in `_total`; a name that does not is refused.
 
 mod counts;
+mod disk;
 mod doc;
 mod figures;
 mod process;
+mod ready;
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -20,8 +23,12 @@ use prometheus::{
 };
 
 pub use counts::{Count, Counts, sample};
+pub use disk::DISK_METRICS;
 pub use doc::{BYTES_BUCKETS, COUNT_BUCKETS, MetricDoc, MetricKind, SECONDS_BUCKETS, metrics_table};
 pub use process::PROCESS_METRICS;
+pub use ready::READY;
+
+use crate::readiness::Readiness;
 
 /// Which build runs; the value is always 1.
 pub const BUILD_INFO: MetricDoc =
@@ -86,6 +93,31 @@ impl Metrics {
             process::ProcessCollector::try_new().map_err(|source| MetricError::Registry { name: "process", source })?;
         metrics.register("process", process)?;
         Ok(metrics)
+    }
+
+    /// Exports whether the service is ready, as `/readyz` tells it at the moment of the scrape.
+    ///
+    /// # Errors
+    ///
+    /// When it is exported already.
+    pub fn watch_readiness(&self, readiness: &Readiness) -> Result<(), MetricError> {
+        self.document(&[READY]);
+        let collector = ready::ReadyCollector::try_new(readiness.clone())
+            .map_err(|source| MetricError::Registry { name: READY.name, source })?;
+        self.register(READY.name, collector)
+    }
+
+    /// Exports how large the file system is that holds a folder, and how much of it is free. Nothing while the folder is
+    /// not there.
+    ///
+    /// # Errors
+    ///
+    /// When a folder is watched already.
+    pub fn watch_disk(&self, folder: &Path) -> Result<(), MetricError> {
+        self.document(&DISK_METRICS);
+        let collector = disk::DiskCollector::try_new(folder)
+            .map_err(|source| MetricError::Registry { name: DISK_METRICS[0].name, source })?;
+        self.register(DISK_METRICS[0].name, collector)
     }
 
     /// The registry itself, for crates that register their own. Their declarations go to [`Metrics::document`].

@@ -11,6 +11,7 @@ use crate::support::{eventually, soon};
 pub async fn lag_tells_how_far_behind(make: impl Make) {
     let tried = make(Wanted::default()).await;
     let empty = tried.bus.lag().await.unwrap();
+    assert!(empty.limit_bytes > Some(0), "{empty:?}");
     assert_eq!((empty.messages, empty.bytes, empty.oldest, empty.ack_floor), (0, 0, None, 0));
     let publishing: Vec<_> = (0..3).map(|_| publish(&tried.bus, chunk_of(None, 5000))).collect();
     let behind = async || Some(tried.bus.lag().await.unwrap()).filter(|lag| lag.messages == 3);
