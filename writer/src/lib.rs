@@ -24,5 +24,5 @@ pub use hooks::{Hooks, NoHooks};
 pub use metrics::{WriterMetrics, writer_metrics};
 pub use options::{BackgroundOptions, Compaction, WriterOptions, system_clock};
 pub use run::{start, write};
-pub use store::{migrate, open as open_store};
+pub use store::{backup, migrate, open as open_store};
 pub use writer::Writer;

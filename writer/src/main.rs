@@ -1,10 +1,11 @@
-//! `reflow-writer`: configuration, logs, admin port, store and bus, writing; see `run.rs` for the order. Two jobs beside it.
+//! `reflow-writer`: configuration, logs, admin port, store and bus, writing; see `run.rs` for the order. Three jobs beside it.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use reflow_tracing_service::{CommonArgs, Role, run, run_job};
-use reflow_tracing_writer::{dead_letters, migrate, start};
+use reflow_tracing_writer::{backup, dead_letters, migrate, start};
 
 /// Takes chunks of events from the bus and commits them to the store.
 #[derive(Debug, Parser)]
@@ -22,6 +23,13 @@ enum Job {
     Migrate {
         #[command(flatten)]
         common: CommonArgs,
+    },
+    /// Copy the SQLite database into a new file while it is in use, and stop.
+    Backup {
+        #[command(flatten)]
+        common: CommonArgs,
+        /// The file to make.
+        file: PathBuf,
     },
     /// Print the chunks that could not be stored, newest first: one JSON object a line, with the reason.
     DeadLetters {
@@ -43,6 +51,10 @@ fn main() -> ExitCode {
                 true => println!("the store has the newest schema already"),
                 false => println!("migrations applied: {applied:?}"),
             }
+            Ok(())
+        }),
+        Some(Job::Backup { common, file }) => run_job(Role::StoreJob, &common, async |config| {
+            println!("{} bytes copied into {}", backup(config, &file).await?, file.display());
             Ok(())
         }),
         Some(Job::DeadLetters { common, limit }) => {

@@ -1,5 +1,6 @@
 //! Opens the store for writing, which applies migrations; waits while it is away or another writer holds it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,21 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Vec<i64>> {
         Backend::Memory => anyhow::bail!("the memory backend has no schema"),
         Backend::Sqlite => SqliteStore::migrate(&settings::sqlite(config)).await.context("cannot migrate"),
         Backend::Postgres => PostgresStore::migrate(&settings::postgres(config)?).await.context("cannot migrate"),
+    }
+}
+
+/// Copies an SQLite database into a new file while it is in use; the copy's bytes.
+///
+/// # Errors
+///
+/// When there is no such database or no room, when the file is there already, and for other backends, whose own tools do it.
+pub async fn backup(config: &Config, to: &Path) -> anyhow::Result<u64> {
+    match config.storage.backend {
+        Backend::Memory => anyhow::bail!("the memory backend keeps nothing that could be copied"),
+        Backend::Sqlite => SqliteStore::backup(&settings::sqlite(config), to).await.context("cannot copy the database"),
+        Backend::Postgres => {
+            anyhow::bail!("copy a PostgreSQL database with pg_dump: deploy/README.md has the commands")
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Guarantee: what a commit has returned for is on disk (`synchronous = FULL`), readers never hold up the writer (WAL), and a second
 //! writer is refused. The writer has one connection of its own; readers share a small pool of connections that cannot write.
 
+mod backup;
 mod commit;
 mod compact;
 mod error;
@@ -16,6 +17,8 @@ mod writer;
 
 pub use options::{SqliteJournalMode, SqliteOptions, SqliteSynchronous};
 pub use reader::SqliteReader;
+
+use std::path::Path;
 
 use async_trait::async_trait;
 use reflow_tracing_chunk::Chunk;
@@ -61,6 +64,15 @@ impl SqliteStore {
         let (writer, applied) = Writer::open_and_migrate(options).await?;
         writer.close().await;
         Ok(applied)
+    }
+
+    /// Copies an existing database into a new file, beside whoever writes it; gives the copy's bytes. Everything committed before
+    /// the call is in it. A copy opens like any other database.
+    ///
+    /// # Errors
+    /// `Rejected` when the file is there already, `Full` when there is no room for it, and as [`SqliteStore::open_reader`].
+    pub async fn backup(options: &SqliteOptions, to: &Path) -> Result<u64, StoreError> {
+        backup::backup(options, to).await
     }
 
     /// Closes the connections, which moves the log into the database file. Dropping the store leaves that to the next one.

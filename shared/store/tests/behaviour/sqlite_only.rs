@@ -142,3 +142,32 @@ async fn journals_and_sync_modes_are_as_asked_for() {
     open(&db.options()).await;
     assert!(options.path.with_extension("db-wal").exists());
 }
+
+/// The log is not in the file yet, and the writer goes on: a copy of the files would be of two moments.
+#[tokio::test]
+async fn a_backup_of_a_live_database_holds_every_commit_before_it() {
+    let db = Sqlite::new();
+    let store = open(&db.options()).await;
+    for n in 0..20 {
+        commit(&store, &[chunk(n, n, T0, 1)], T0).await;
+    }
+    let copy = db.options().path.with_file_name("copy.db");
+    // What was cut off before is no obstacle.
+    fs::write(copy.with_file_name("copy.db.partial"), b"half a copy").expect("written");
+    let bytes = SqliteStore::backup(&db.options(), &copy).await.expect("copies");
+    assert_eq!(fs::metadata(&copy).expect("is there").len(), bytes);
+    commit(&store, &[chunk(20, 20, T0, 1)], T0).await;
+
+    let error = SqliteStore::backup(&db.options(), &copy).await.expect_err("refused");
+    assert_eq!(error.kind, StoreErrorKind::Rejected);
+    let restored = open(&SqliteOptions { path: copy, ..db.options() }).await;
+    let total = async |store: &SqliteStore| store.query(&filter(), &first(0), T0).await.expect("answers").total;
+    assert_eq!((total(&restored).await, total(&store).await), (20, 21));
+    // What it remembers makes chunks that come again count once.
+    let again = restored.commit(&[chunk(3, 3, T0, 1)], T0).await.expect("commits");
+    assert_eq!((again.stored, again.duplicates), (0, 1));
+
+    let missing = SqliteOptions { path: db.options().path.with_file_name("missing.db"), ..db.options() };
+    let error = SqliteStore::backup(&missing, &db.options().path.with_file_name("b.db")).await.expect_err("refused");
+    assert_eq!(error.kind, StoreErrorKind::Unavailable);
+}
