@@ -1,0 +1,12 @@
+//! How many of each part a load needs, and what breaks first.
+//!
+//! A model of a few lines, fed by figures that the benchmark measured (`figures.json`, or any file that
+//! `cargo bench -p reflow-tracing-tests --bench pipeline -- --full --json FILE` wrote) and by nothing else. What it assumes beyond
+//! them stands beside each assumption in [`model`]. It plans steady load: peaks are what the bus is for.
+
+pub mod figures;
+pub mod model;
+pub mod report;
+
+pub use figures::Figures;
+pub use model::{Load, Machines, Plan};

@@ -1,0 +1,114 @@
+//! `reflow-sizing`: a plan for a load, on the command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use reflow_tracing_sizing::report::InWords;
+use reflow_tracing_sizing::{Figures, Load, Machines, Plan};
+
+/// Says how many of each part of Reflow Tracing a load needs, and what breaks first.
+#[derive(Debug, Parser)]
+#[command(name = "reflow-sizing", version)]
+struct Args {
+    /// Events a second, all programs together.
+    #[arg(long, value_parser = positive)]
+    events_per_second: f64,
+    /// Bytes of an event's JSON.
+    #[arg(long, default_value_t = 622.0, value_parser = positive)]
+    event_bytes: f64,
+    /// Events a batch; 1 for programs that use the published crates, which send one event a frame.
+    #[arg(long, default_value_t = 200.0, value_parser = positive)]
+    batch: f64,
+    /// Days that events are kept.
+    #[arg(long, default_value_t = 30.0, value_parser = positive)]
+    retention_days: f64,
+    /// People who watch live.
+    #[arg(long, default_value_t = 10.0, value_parser = not_negative)]
+    viewers: f64,
+    /// Which part of all events one of them sees, from 0 to 1.
+    #[arg(long, default_value_t = 0.01, value_parser = share)]
+    viewer_share: f64,
+    /// Programs connected at once.
+    #[arg(long, default_value_t = 100.0, value_parser = not_negative)]
+    programs: f64,
+    /// How long the bus shall last while the store is away, in minutes.
+    #[arg(long, default_value_t = 10.0, value_parser = positive)]
+    outage_minutes: f64,
+    /// Cores of a pod.
+    #[arg(long, default_value_t = 2.0, value_parser = positive)]
+    pod_cores: f64,
+    /// Cores of the Postgres server.
+    #[arg(long, default_value_t = 16.0, value_parser = positive)]
+    postgres_cores: f64,
+    /// MB a second that each disk writes.
+    #[arg(long, default_value_t = 1_000.0, value_parser = positive)]
+    disk_mb_per_second: f64,
+    /// GB of the store's disk.
+    #[arg(long, default_value_t = 16_000.0, value_parser = positive)]
+    disk_gb: f64,
+    /// Copies of each chunk on the bus: 1, 3 or 5.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+    replicas: u8,
+    /// Figures of your own machine: what `cargo bench -p reflow-tracing-tests --bench pipeline -- --full --json FILE` wrote.
+    #[arg(long)]
+    figures: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match plan(&Args::parse()) {
+        Ok(words) => {
+            println!("{words}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn plan(args: &Args) -> Result<String> {
+    let figures = match &args.figures {
+        None => Figures::checked_in()?,
+        Some(file) => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Figures::parse(&text).with_context(|| file.display().to_string())?
+        }
+    };
+    let load = Load {
+        events_per_second: args.events_per_second,
+        event_bytes: args.event_bytes,
+        batch: args.batch,
+        retention_days: args.retention_days,
+        viewers: args.viewers,
+        viewer_share: args.viewer_share,
+        programs: args.programs,
+        outage_minutes: args.outage_minutes,
+    };
+    let machines = Machines {
+        pod_cores: args.pod_cores,
+        postgres_cores: args.postgres_cores,
+        disk_bytes_per_second: args.disk_mb_per_second * 1e6,
+        disk_bytes: args.disk_gb * 1e9,
+        replicas: f64::from(args.replicas),
+    };
+    let plan = Plan::of(&figures, &load, &machines);
+    Ok(InWords { figures: &figures, load: &load, plan: &plan }.to_string())
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err("a number from 0 up is wanted".to_owned()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    not_negative(text).ok().filter(|number| *number > 0.0).ok_or_else(|| "a number above 0 is wanted".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    not_negative(text).ok().filter(|number| *number <= 1.0).ok_or_else(|| "a number from 0 to 1 is wanted".to_owned())
+}

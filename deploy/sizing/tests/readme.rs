@@ -1,0 +1,51 @@
+//! The tables of deploy/README.md are made by the model. `UPDATE_EXPECT=1` writes them anew.
+
+use std::path::Path;
+use std::process::Command;
+
+use reflow_tracing_sizing::Figures;
+use reflow_tracing_sizing::report::{costs, table};
+
+#[test]
+fn the_tables_in_the_readme_are_the_models() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let figures = Figures::checked_in().unwrap();
+    for (name, made) in [("costs", costs(&figures)), ("sizes", table(&figures))] {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (begin, end) = (format!("<!-- {name}: made by deploy/sizing -->\n"), format!("<!-- end of {name} -->"));
+        let (before, rest) = text.split_once(&begin).unwrap();
+        let (written, after) = rest.split_once(&end).unwrap();
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(&file, format!("{before}{begin}{made}{end}{after}")).unwrap();
+        } else {
+            assert_eq!(written, made, "run this test with UPDATE_EXPECT=1");
+        }
+    }
+}
+
+fn sizing(arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_reflow-sizing")).args(arguments).output().expect("the program runs");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), text)
+}
+
+#[test]
+fn the_program_plans_and_says_what_breaks_first() {
+    let (ok, text) = sizing(&["--events-per-second", "1000000", "--viewers", "100", "--retention-days", "30"]);
+    assert!(ok && text.contains("collectors") && text.contains("size of the disk: breaks at this load"), "{text}");
+    let (ok, text) = sizing(&["--events-per-second", "500"]);
+    assert!(ok && text.contains("reflow-tracing     1, with SQLite"), "{text}");
+}
+
+#[test]
+fn bad_input_is_told() {
+    for (arguments, told) in [
+        (&["--events-per-second", "0"][..], "above 0"),
+        (&["--events-per-second", "10", "--viewer-share", "2"], "from 0 to 1"),
+        (&["--events-per-second", "10", "--replicas", "9"], "1..=5"),
+        (&["--events-per-second", "10", "--figures", "/no/such/file"], "cannot read /no/such/file"),
+    ] {
+        let (ok, text) = sizing(arguments);
+        assert!(!ok && text.contains(told), "{arguments:?}: {text}");
+    }
+}
