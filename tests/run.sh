@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs every test against real servers, from anywhere: tests/run.sh
 #
-# Installs what is missing of nats-server, postgresql, redis-server, haproxy and docker-compose (apt-get), builds once, runs
-# the tests of the workspace and then those of the compat workspace, and prints the seconds of each stage. Each test
-# starts its own servers in a folder under one temp folder; whatever happens, also on failure or ctrl-C, nothing is left
-# running.
+# Installs what is missing of nats-server, postgresql, redis-server, haproxy, docker-compose and prometheus (apt-get),
+# builds once, runs the tests of the workspace and then those of the compat workspace, and prints the seconds of each
+# stage. Each test starts its own servers in a folder under one temp folder; whatever happens, also on failure or ctrl-C,
+# nothing is left running.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -89,6 +89,7 @@ install_servers() {
     command -v redis-server >/dev/null || missing+=(redis-server)
     command -v haproxy >/dev/null || missing+=(haproxy)
     command -v docker-compose >/dev/null || missing+=(docker-compose) # checks the compose files; there is no engine
+    command -v promtool >/dev/null || missing+=(prometheus)
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
     ((${#missing[@]})) || return 0
     [[ $(id -u) == 0 ]] || sudo=(sudo)

@@ -155,6 +155,34 @@ impl Ledger {
         Ok(())
     }
 
+    /// What was acknowledged here is told by the service, and whatever of these traces it tells was sent according to `sent`,
+    /// which may know of more: for a store that is a copy of an earlier time.
+    ///
+    /// # Errors
+    /// When something is missing, or was never sent.
+    pub async fn check_acked_within(&self, service: &Service, sent: &Self) -> Result<()> {
+        let mut acked: BTreeMap<Uuid, BTreeSet<&str>> = BTreeMap::new();
+        for entry in self.batches.values().filter(|entry| entry.acked) {
+            acked.entry(entry.trace_id).or_default().extend(entry.events.iter().map(String::as_str));
+        }
+        let (mut client, sent) = (service.connect().await?, sent.traces());
+        for (trace_id, events) in &acked {
+            let answer = client.ask(&frames::get_trace(*trace_id)).await?;
+            let trace = answers::trace(&answer)?.with_context(|| format!("trace {trace_id} is not there"))?;
+            let stored = answers::events(trace)?;
+            let lost = events.iter().filter(|event| !stored.contains_key(**event)).count();
+            ensure!(lost == 0, "trace {trace_id}: {lost} of {} acknowledged events are not there", events.len());
+            let known = sent.get(trace_id).context("a trace that was acknowledged and not sent")?;
+            ensure!(stored.keys().all(|event| known.contains(event.as_str())), "trace {trace_id}: events nobody sent");
+        }
+        Ok(())
+    }
+
+    /// Adds what another one holds; their batches are different ones.
+    pub fn add(&mut self, other: &Self) {
+        self.batches.extend(other.batches.clone());
+    }
+
     fn traces(&self) -> BTreeMap<Uuid, BTreeSet<&str>> {
         let mut traces: BTreeMap<Uuid, BTreeSet<&str>> = BTreeMap::new();
         for entry in self.batches.values() {

@@ -96,6 +96,15 @@ impl NatsServer {
         self.process.kill9().await
     }
 
+    /// SIGTERM, and waits for the end: what leads moves to other servers of a cluster first.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn terminate(&mut self) -> Result<()> {
+        self.process.terminate(patience()).await?;
+        Ok(())
+    }
+
     /// Starts it again, on the same port and the same store; kills it first if it runs.
     ///
     /// # Errors

@@ -106,6 +106,25 @@ impl Postgres {
         sql(&self.programs, &self.url_of(database), statements).await
     }
 
+    /// Runs one of the programs that came with the server, such as `pg_dump`, to its end.
+    ///
+    /// # Errors
+    /// When it fails; the message is the program's.
+    pub async fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
+        let mut command = tokio::process::Command::from(Command::new(self.programs.join(program)));
+        let output = command
+            .args(arguments)
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .with_context(|| format!("cannot run {program}"))?;
+        if !output.status.success() {
+            bail!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
     /// The process, for its memory, its CPU time and its log.
     #[must_use]
     pub fn process(&self) -> &Process {
@@ -118,6 +137,16 @@ impl Postgres {
     /// When it cannot be killed.
     pub async fn kill9(&mut self) -> Result<()> {
         self.process.kill9().await
+    }
+
+    /// SIGINT, which is Postgres' fast shutdown: what runs is rolled back, and all connections end.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn terminate(&mut self) -> Result<()> {
+        self.process.signal("INT")?;
+        self.process.exit(patience()).await?;
+        Ok(())
     }
 
     /// Starts it again, on the same port and the same data, and waits out its recovery; kills it first if it runs.

@@ -49,7 +49,7 @@ impl Process {
         let name = spec.name();
         let child = on_the_spawner(spec.command()?)
             .with_context(|| format!("cannot start {name} through setpriv (package util-linux)"))?;
-        Ok(Self { child, name, log: spec.log() })
+        Ok(Self { child, name, log: spec.log_file() })
     }
 
     /// The process id.

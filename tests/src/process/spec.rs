@@ -80,6 +80,13 @@ impl Spec {
         self
     }
 
+    /// Logs to another file than `<folder>/<program>.log`, for programs that run in a folder that is not a test's own.
+    #[must_use]
+    pub fn log(mut self, file: impl Into<PathBuf>) -> Self {
+        self.log = file.into();
+        self
+    }
+
     /// Sends standard output to a file of its own instead of into the log.
     #[must_use]
     pub fn output(mut self, file: impl Into<PathBuf>) -> Self {
@@ -117,7 +124,7 @@ impl Spec {
     }
 
     /// Where its output goes.
-    pub(super) fn log(&self) -> PathBuf {
+    pub(super) fn log_file(&self) -> PathBuf {
         self.log.clone()
     }
 }

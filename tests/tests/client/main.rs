@@ -1,4 +1,0 @@
-//! Our own client, natively, against real servers.
-
-mod arrives;
-mod scene;

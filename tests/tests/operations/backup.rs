@@ -1,0 +1,94 @@
+//! Backups taken while events come in, and restored into a system that knows nothing: the commands of deploy/README.md.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use reflow_tracing_tests::{
+    Cluster, Ledger, Load, NatsServer, Postgres, Service, cluster::DATABASE, events, eventually, frames::Batch,
+    load::Options, patience,
+};
+
+/// Writers look at the bus so often (`BackgroundOptions::lag_interval`); a second more for the look itself.
+const LOOK: Duration = Duration::from_secs(6);
+
+async fn progress(load: &Load) -> Result<()> {
+    let before = load.batches_acked();
+    eventually(patience(), || async {
+        let more = load.batches_acked() - before;
+        ensure!(more >= 50, "{more} more acknowledgements");
+        Ok(())
+    })
+    .await
+}
+
+/// The restored system has all that was acknowledged by then, nothing that was never sent, and goes on.
+async fn check(restored: &Service, ingest: &Service, acked: &Ledger, sent: &Ledger) -> Result<()> {
+    ensure!(acked.batches_acked() >= 50, "only {} batches were acknowledged before", acked.batches_acked());
+    acked.check_acked_within(restored, sent).await?;
+    let batch = Batch::new("after", events::program(10));
+    let answer = ingest.connect_v2().await?.ask(&batch.request()).await?;
+    ensure!(answer["BatchRecorded"]["accepted"] == 10, "{answer}");
+    Cluster::trace_from(restored, batch.trace_id, 10).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_sqlite_backup_under_load_holds_everything_acked_before_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (database, copy) = (folder.path().join("traces.db"), folder.path().join("backup.db"));
+    let live = Service::standalone().sqlite(&database).start().await?;
+    let load = Load::start(vec![live.url()], &Options::default());
+    progress(&load).await?;
+
+    let acked = load.ledger();
+    let backup = || Service::standalone().sqlite(&database).arg("backup").arg(copy.to_string_lossy()).run_to_end();
+    let (status, output, errors) = backup().await?;
+    ensure!(status.success() && output.contains("bytes copied into"), "{status} {output}\n{errors}");
+    progress(&load).await.context("during and after the backup")?;
+    let (status, _, errors) = backup().await?;
+    ensure!(!status.success() && errors.contains("is there already"), "a backup was written over: {errors}");
+
+    let sent = load.finish(patience()).await?;
+    let place = folder.path().join("restored").join("traces.db");
+    std::fs::create_dir(place.parent().context("no folder")?)?;
+    std::fs::rename(&copy, &place)?;
+    let restored = Service::standalone().sqlite(&place).start().await?;
+    check(&restored, &restored, &acked, &sent).await
+}
+
+#[tokio::test]
+async fn a_postgres_dump_under_load_holds_everything_acked_before_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let dump = folder.path().join("reflow.dump").to_string_lossy().into_owned();
+    let cluster = Cluster::start().await?;
+    let load = Load::start(cluster.collector_urls(), &Options::default());
+    progress(&load).await?;
+
+    // Acknowledged is what NATS has; a dump has what writers committed. What was acknowledged up to now is committed once
+    // the oldest chunk in the bus, when it was last looked at, is younger than now.
+    let (acked, began) = (load.ledger(), Instant::now());
+    eventually(patience(), || async {
+        let metrics = cluster.writers[0].metrics().await?;
+        metrics.sum("reflow_bus_lag_messages", &[]).context("nobody knows how far writers are behind")?;
+        let oldest = metrics.sum("reflow_bus_lag_oldest_seconds", &[]).unwrap_or(0.0);
+        ensure!(began.elapsed() > LOOK + Duration::from_secs_f64(oldest), "the oldest chunk waits since {oldest} s");
+        Ok(())
+    })
+    .await?;
+    let url = cluster.postgres.url_of(DATABASE);
+    cluster.postgres.run("pg_dump", &["--format=custom", "--file", &dump, &url]).await?;
+    progress(&load).await.context("during and after the dump")?;
+    let sent = load.finish(patience()).await?;
+
+    let (nats, postgres) = tokio::try_join!(NatsServer::start(), Postgres::start())?;
+    postgres.create_database(DATABASE).await?;
+    postgres
+        .run("pg_restore", &["--exit-on-error", "--no-owner", "--dbname", &postgres.url_of(DATABASE), &dump])
+        .await?;
+    let fresh = Cluster::build().start_on(nats, postgres).await?;
+    check(&fresh.queries[0], &fresh.collectors[0], &acked, &sent).await?;
+    // A chunk that was dumped and comes again counts once: `seen` is in the dump.
+    let stored = fresh.sql("SELECT count(*) = count(DISTINCT chunk_id) FROM chunks").await?;
+    ensure!(stored == "t", "chunks are there twice");
+    Ok(())
+}

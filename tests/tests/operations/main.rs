@@ -1,0 +1,13 @@
+//! What an operator relies on, tried for real: dashboards and alerts, backups, rolling restarts, and what deploy/README.md
+//! says.
+
+mod alerts;
+mod backup;
+mod dashboard;
+mod docs;
+mod front;
+mod metrics;
+mod promql;
+mod rolling;
+mod scene;
+mod witness;

@@ -1,0 +1,116 @@
+//! Every part is restarted, one after the other, under load, as a rollout does it: SIGTERM, a new start, the next one when the
+//! last is ready. Collectors and query services stand behind one address each.
+
+use anyhow::{Context, Result, ensure};
+use reflow_tracing_tests::{
+    Cluster, Load, NatsCluster, Postgres, Service, cluster::DATABASE, eventually, load::Options, patience,
+};
+
+use crate::front::Front;
+use crate::witness::{Kind, Testimony, Witness};
+
+/// How many acknowledgements show that load flows.
+const PROGRESS: usize = 20;
+
+async fn progress(load: &Load) -> Result<()> {
+    let before = load.batches_acked();
+    eventually(patience(), || async {
+        let more = load.batches_acked() - before;
+        ensure!(more >= PROGRESS, "{more} more acknowledgements");
+        Ok(())
+    })
+    .await
+    .context("load does not flow")
+}
+
+async fn roll(service: &mut Service, load: &Load) -> Result<()> {
+    progress(load).await?;
+    let status = service.terminate().await?;
+    ensure!(status.success(), "it ended with {status}\n{}", service.process().tail());
+    progress(load).await.context("while it is away")?;
+    service.restart().await?;
+    progress(load).await.context("after it came back")
+}
+
+#[tokio::test]
+async fn no_client_sees_more_than_a_reconnect_while_every_part_restarts() -> Result<()> {
+    let (mut nats, postgres) = tokio::try_join!(NatsCluster::start(), Postgres::start())?;
+    postgres.create_database(DATABASE).await?;
+    // The cluster owns one server of three; the other two stay here.
+    let url = nats.url();
+    let first = nats.servers.remove(0);
+    let builder = Cluster::build()
+        .collectors(2)
+        .writers(2)
+        .queries(2)
+        .env("REFLOW_TRACING_NATS_URL", url)
+        .env("REFLOW_TRACING_BUS__NATS__REPLICAS", "3")
+        // What a writer held when its server went is not waited for half a minute.
+        .env("REFLOW_TRACING_BUS__NATS__ACK_WAIT_SECS", "2");
+    let mut cluster = builder.start_on(first, postgres).await?;
+    let collectors = Front::before(cluster.collectors.iter().map(Service::port).collect()).await?;
+    let queries = Front::before(cluster.queries.iter().map(Service::port).collect()).await?;
+
+    let load = Load::start(vec![collectors.url()], &Options::default());
+    progress(&load).await?;
+    let sender = Witness::start(Kind::Sender, collectors.url());
+    let asker = Witness::start(Kind::Asker, collectors.url());
+    let viewer = Witness::start(Kind::Viewer, queries.url());
+    let content = |what: &str| {
+        println!("{what} restarted");
+        ensure!(
+            [&sender, &asker, &viewer].iter().all(|witness| witness.is_content()),
+            "after {what} a client is not content"
+        );
+        Ok(())
+    };
+
+    for number in 0..2 {
+        roll(&mut cluster.collectors[number], &load).await.with_context(|| format!("collector {number}"))?;
+        content("a collector")?;
+        roll(&mut cluster.writers[number], &load).await.with_context(|| format!("writer {number}"))?;
+        content("a writer")?;
+        roll(&mut cluster.queries[number], &load).await.with_context(|| format!("query service {number}"))?;
+        content("a query service")?;
+    }
+    nats.servers.insert(0, cluster.nats);
+    for number in 0..nats.servers.len() {
+        let server = async {
+            progress(&load).await?;
+            nats.servers[number].terminate().await?;
+            progress(&load).await.context("while it is away")?;
+            nats.servers[number].restart().await?;
+            nats.whole().await?;
+            progress(&load).await.context("after it came back")
+        };
+        server.await.with_context(|| format!("NATS server {number}"))?;
+        content("a NATS server")?;
+    }
+    // The one part that is there once: acknowledgements go on, because the bus gives them.
+    cluster.postgres.terminate().await?;
+    progress(&load).await.context("without Postgres")?;
+    cluster.postgres.restart().await?;
+    progress(&load).await?;
+    content("Postgres")?;
+
+    let (sent, asked, watched) = (sender.hear().await?, asker.hear().await?, viewer.hear().await?);
+    let mut ledger = load.finish(patience()).await?;
+    ledger.add(&sent.ledger);
+    println!("{} batches of {} events", ledger.batches_sent(), ledger.events_sent());
+    ledger.check_all(&cluster.postgres, &cluster.queries[0]).await?;
+    // Two collectors restarted, and each may have been the one; the viewer saw two query services go.
+    for (who, testimony) in [("sender", &sent), ("asker", &asked), ("viewer", &watched)] {
+        tell(who, testimony);
+        ensure!(testimony.reconnects <= 2, "{who}: {} reconnects", testimony.reconnects);
+        ensure!(testimony.answered > PROGRESS, "{who}: only {} answers", testimony.answered);
+    }
+    ensure!(sent.retries == 0, "a batch was answered with an error {} times", sent.retries);
+    Ok(())
+}
+
+fn tell(who: &str, seen: &Testimony) {
+    println!(
+        "{who}: {} answers, {} reconnects, {} tries again, longest wait {:?}",
+        seen.answered, seen.reconnects, seen.retries, seen.longest
+    );
+}
