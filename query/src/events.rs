@@ -18,8 +18,11 @@ use crate::room::Room;
 /// Compressed bytes asked for at once: about 16 MiB of events.
 const PAGE_BYTES: usize = 2 << 20;
 
-/// Opening more than this takes long enough to be in the way of other tasks on the same thread.
-const INLINE_BYTES: usize = 256 << 10;
+/// Opening more than this, some tenths of a millisecond, takes long enough to be in the way of other tasks on the same thread.
+const INLINE_BYTES: usize = 1 << 20;
+
+/// Room made for so many events at most before any is read.
+const EXPECTED_EVENTS: u64 = 10_000;
 
 /// A compaction between two pages is rare, and hardly comes twice in a row.
 const ATTEMPTS: usize = 3;
@@ -124,7 +127,10 @@ impl Load<'_> {
     }
 
     async fn pages(&self, summary: &TraceSummary, room: &mut Room) -> Result<(Gather, usize), LoadError> {
-        let mut gather = Gather { v1: self.v1, seen: HashSet::new(), found: TraceEvents::default(), read: 0 };
+        // What is told is only a hint: a trace may be larger than anybody may be answered.
+        let expected = summary.stored_events.min(EXPECTED_EVENTS) as usize;
+        let seen = HashSet::with_capacity(expected);
+        let mut gather = Gather { v1: self.v1, seen, found: TraceEvents::default(), read: 0 };
         let mut after = None;
         for pages in 1.. {
             let page = self.reader.trace_chunks(&summary.tenant, summary.trace_id, after, PAGE_BYTES).await?;

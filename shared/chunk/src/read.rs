@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use reflow_tracing_protocol::codec::{self, CodecError};
+use reflow_tracing_protocol::wire::EventArray;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -82,24 +83,40 @@ pub fn decode_events(header: &Header, payload: &Bytes) -> Result<StoredEvents, R
     }
     let raw = codec::Codec::from(header.codec()).decompress(payload, size, size)?;
     let text = String::from_utf8(raw).map_err(|_| ReadError::Utf8)?;
-    let index = {
-        let events: Vec<&RawValue> = serde_json::from_str(&text)?;
-        let base = text.as_ptr() as usize;
-        let place = |event: &&RawValue| {
-            let raw = event.get();
-            let key: Key = serde_json::from_str(raw)?;
-            let start = raw.as_ptr() as usize - base;
-            let end = start + raw.len();
-            Ok(StoredEvent {
-                event_id: key.event_id,
-                at_us: key.timestamp.timestamp_micros(),
-                start: start as u32,
-                end: end as u32,
-            })
-        };
-        events.iter().map(place).collect::<Result<_, serde_json::Error>>()?
+    let count = header.event_count as usize;
+    let index = match index_events(&text, count) {
+        Some(index) => index,
+        None => index_by_serde(&text)?,
     };
     Ok(StoredEvents { text, index })
+}
+
+/// Ids, times and places in one pass, as events are read when they come in. `None` when something is not read so.
+fn index_events(text: &str, count: usize) -> Option<Vec<StoredEvent>> {
+    // What a damaged header tells must not be allocated.
+    let mut index = Vec::with_capacity(count.min(text.len() / 64));
+    let mut events = EventArray::new(text);
+    while let Some((event, place)) = events.next_with_place().ok()? {
+        let at_us = event.timestamp.timestamp_micros();
+        let (start, end) = (place.start as u32, place.end as u32);
+        index.push(StoredEvent { event_id: event.event_id, at_us, start, end });
+    }
+    Some(index)
+}
+
+/// The same of events that a build before this one took and this one would not.
+fn index_by_serde(text: &str) -> Result<Vec<StoredEvent>, ReadError> {
+    let events: Vec<&RawValue> = serde_json::from_str(text)?;
+    let base = text.as_ptr() as usize;
+    let place = |event: &&RawValue| {
+        let raw = event.get();
+        let key: Key = serde_json::from_str(raw)?;
+        let start = raw.as_ptr() as usize - base;
+        let end = start + raw.len();
+        let at_us = key.timestamp.timestamp_micros();
+        Ok(StoredEvent { event_id: key.event_id, at_us, start: start as u32, end: end as u32 })
+    };
+    events.iter().map(place).collect()
 }
 
 impl StoredEvents {

@@ -97,6 +97,22 @@ fn events_with_nulls_are_rewritten_for_a_v1_reader_alone() {
 }
 
 #[test]
+fn stored_events_are_found_however_they_are_written() {
+    let usual = json(&flow(0));
+    let id = Uuid::new_v4();
+    // As no client writes it, and what only a build with other rules would have taken.
+    let unusual = format!(r#"{{ "timestamp": "2026-11-23T14:52:45+01:00", "more": [1], "event_id": "{id}" }}"#);
+    let text = format!("[{usual},\n {unusual} ]");
+    let mut builder = builder(1);
+    builder.push_event(&usual).unwrap();
+    let plain = builder.build(Codec::None, 0).unwrap().header;
+    let header = Header { event_count: 2, raw_size: text.len() as u32, ..plain };
+    let events = decode_events(&header, &Bytes::from(text)).unwrap();
+    assert_eq!(events.iter().map(|(_, raw)| raw).collect::<Vec<_>>(), [&usual, &unusual]);
+    assert_eq!((events.index()[1].event_id, events.index()[1].at_us), (id, 1_795_441_965_000_000));
+}
+
+#[test]
 fn a_header_of_a_newer_version_is_refused_and_unknown_fields_are_skipped() {
     let chunk = chunk_of(&[flow(0)]);
     let mut newer = chunk.clone();

@@ -121,12 +121,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
     }
 
     /// One text message in fragments, so that no frame is larger than a published client takes.
-    async fn fragments(&mut self, pieces: Vec<Bytes>) -> Result<(), SendError> {
+    async fn fragments(&mut self, mut pieces: Vec<Bytes>) -> Result<(), SendError> {
         let mut fragment = Vec::new();
         let mut data = Data::Text;
         let total: usize = pieces.iter().map(Bytes::len).sum();
         if total <= FRAGMENT_BYTES {
-            let whole = pieces.concat();
+            let one = if pieces.len() == 1 { pieces.pop() } else { None };
+            let whole = one.unwrap_or_else(|| pieces.concat().into());
             let frame = Frame::message(whole, OpCode::Data(Data::Text), true);
             return self.message(Message::Frame(frame)).await;
         }

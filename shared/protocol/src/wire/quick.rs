@@ -8,6 +8,7 @@
 //! not read here; whether it is an event, and what is wrong with it, serde alone decides.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use serde::Deserialize;
 use uuid::Uuid;
@@ -38,6 +39,14 @@ impl<'a> EventArray<'a> {
     /// # Errors
     /// [`Unusual`] when this is no array, or its next element no event: nothing is known then of what follows.
     pub fn next_event(&mut self) -> Result<Option<Event<'a>>, Unusual> {
+        Ok(self.next_with_place()?.map(|(event, _)| event))
+    }
+
+    /// The next event and where in the array its JSON stands, bytes.
+    ///
+    /// # Errors
+    /// As [`EventArray::next_event`].
+    pub fn next_with_place(&mut self) -> Result<Option<(Event<'a>, Range<usize>)>, Unusual> {
         let cursor = &mut self.cursor;
         cursor.skip_blanks();
         if !self.begun {
@@ -53,7 +62,9 @@ impl<'a> EventArray<'a> {
             cursor.skip_blanks();
         }
         self.begun = true;
-        cursor.or_serde(Cursor::event).map(Some).ok_or(Unusual)
+        let start = cursor.at;
+        let event = cursor.or_serde(Cursor::event).ok_or(Unusual)?;
+        Ok(Some((event, start..cursor.at)))
     }
 }
 
@@ -316,6 +327,10 @@ mod tests {
             (String::new(), None),
         ] {
             assert_eq!(all(&array).ok().map(|events| events.len()), count, "{array}");
+            let mut events = EventArray::new(&array);
+            while let Ok(Some((_, place))) = events.next_with_place() {
+                assert!([one, two].into_iter().any(|event| array[place.clone()] == **event), "{array}");
+            }
             assert_eq!(
                 serde_json::from_str::<Vec<Event<'_>>>(&array).ok().map(|events| events.len()),
                 count,

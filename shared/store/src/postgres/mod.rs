@@ -16,7 +16,8 @@ mod steps;
 pub use options::PostgresOptions;
 pub use reader::PostgresReader;
 
-use std::sync::atomic::AtomicI64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -55,19 +56,27 @@ impl PostgresStore {
         // An operator may have turned this off for the whole server; what we acknowledge is on disk. Stronger settings stay.
         const DURABLE: &str =
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
-        let pool = options.pool().after_connect(|connection, _| {
+        let slot_number = Arc::new(AtomicI64::new(0));
+        let number = slot_number.clone();
+        let pool = options.pool().after_connect(move |connection, _| {
+            let number = number.load(Ordering::Relaxed);
             Box::pin(async move {
                 connection.execute(DURABLE).await?;
+                // Where triggers count.
+                let set = sqlx::query("SELECT set_config('reflow.slot', $1, false)").bind(number.to_string());
+                set.execute(connection).await?;
                 Ok(())
             })
         });
         let pool = pool.connect_with(connect.clone()).await.map_err(|error| store_error(CONTEXT, error))?;
         let mut connection = pool.acquire().await.map_err(|error| store_error(CONTEXT, error))?;
         schema::migrate(&mut connection).await?;
-        drop(connection);
+        let slot = Slot::take(connect, slot_number).await?;
+        // It does not know the slot.
+        connection.close().await.map_err(|error| store_error(CONTEXT, error))?;
         Ok(Self {
             reader: PostgresReader::new(pool, options),
-            slot: Slot::take(connect).await?,
+            slot,
             limits: options.limits,
             commit_timeout: options.commit_timeout,
             known_day: AtomicI64::new(i64::MIN),

@@ -56,6 +56,7 @@ impl PostgresStore {
             }
             let first_seen = first_day_seen(policy, now_us);
             outcome.seen = prune_seen(&mut connection, first_seen).await?;
+            forget_counts(&mut connection).await?;
             let first_used = days_left.first().copied().unwrap_or(open.day);
             sqlx::query("DELETE FROM chunk_hours WHERE day < $1")
                 .bind(first_used.min(first_seen))
@@ -235,6 +236,22 @@ async fn remove_rollups(connection: &mut PgConnection, first_day: i64) -> Result
     let first_us = first_day.saturating_mul(DAY_US);
     sqlx::query("DELETE FROM rollups WHERE minute < $1").bind(minute_of(first_us)).execute(&mut *connection).await?;
     sqlx::query("DELETE FROM flow_versions WHERE last_us < $1").bind(first_us).execute(&mut *connection).await?;
+    Ok(())
+}
+
+/// Removes counts that have come to nothing. Those that a writer is changing stay until the next run, and so does a flow whose other
+/// rows say that it is not gone.
+async fn forget_counts(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "WITH zero AS (SELECT tenant, flow_name, state FROM trace_counts GROUP BY tenant, flow_name, state HAVING sum(traces) = 0), \
+         locked AS MATERIALIZED (SELECT c.* FROM trace_counts c JOIN zero USING (tenant, flow_name, state) \
+         FOR UPDATE OF c SKIP LOCKED), \
+         gone AS (SELECT tenant, flow_name, state FROM locked GROUP BY tenant, flow_name, state HAVING sum(traces) = 0) \
+         DELETE FROM trace_counts c USING locked l JOIN gone g USING (tenant, flow_name, state) \
+         WHERE (c.tenant, c.flow_name, c.state, c.slot) = (l.tenant, l.flow_name, l.state, l.slot)",
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

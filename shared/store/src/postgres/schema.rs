@@ -8,8 +8,10 @@ use crate::StoreError;
 use crate::merge::Hour;
 use crate::sql::migration::{Migration, pending};
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "init", sql: include_str!("../../migrations/postgres/0001_init.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "init", sql: include_str!("../../migrations/postgres/0001_init.sql") },
+    Migration { version: 2, name: "counts", sql: include_str!("../../migrations/postgres/0002_counts.sql") },
+];
 
 /// First number of all our advisory locks: "rflw".
 pub(super) const LOCK_CLASS: i32 = 0x7266_6c77;

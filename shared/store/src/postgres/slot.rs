@@ -4,6 +4,7 @@
 //! on a connection of its own. Two writers with the same slot, after a server has restarted say, are only slower: rows are locked
 //! before they are changed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -20,15 +21,17 @@ const CONTEXT: &str = "taking a writer slot";
 
 #[derive(Debug)]
 pub(super) struct Slot {
-    number: AtomicI64,
+    number: Arc<AtomicI64>,
     connect: PgConnectOptions,
     connection: Mutex<PgConnection>,
 }
 
 impl Slot {
-    pub async fn take(connect: PgConnectOptions) -> Result<Self, StoreError> {
-        let (connection, number) = lock_free_one(&connect, 0).await?;
-        Ok(Self { number: AtomicI64::new(i64::from(number)), connect, connection: Mutex::new(connection) })
+    /// Takes one and tells its number to `number`, for connections that are made later.
+    pub async fn take(connect: PgConnectOptions, number: Arc<AtomicI64>) -> Result<Self, StoreError> {
+        let (connection, taken) = lock_free_one(&connect, 0).await?;
+        number.store(i64::from(taken), Ordering::Relaxed);
+        Ok(Self { number, connect, connection: Mutex::new(connection) })
     }
 
     pub fn number(&self) -> i64 {

@@ -16,7 +16,7 @@ pub(crate) struct Migration {
 }
 
 /// Schema versions that this build can read.
-pub(crate) const READABLE: RangeInclusive<i64> = 1..=1;
+pub(crate) const READABLE: RangeInclusive<i64> = 2..=2;
 
 /// Whether a reader can work with a schema of this version; 0 is none at all.
 pub(crate) fn check_readable(found: i64) -> Result<(), StoreError> {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn readers_refuse_what_they_do_not_know() {
-        assert!(check_readable(1).is_ok());
+        assert!(check_readable(*READABLE.end()).is_ok());
         for version in [0, READABLE.end() + 1] {
             assert_eq!(check_readable(version).expect_err("refused").kind, StoreErrorKind::Schema);
         }

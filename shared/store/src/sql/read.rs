@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use reflow_tracing_chunk::Header;
 use uuid::Uuid;
 
-use super::filter::{ActorPlan, FEW_TRACES, Prepared};
+use super::filter::{Prepared, Source};
 use super::statement::{Arg, Columns, Reading, Sql, corrupt};
 use crate::merge::compaction::holds_id;
-use crate::merge::{ActorSums, FlowMark, TraceRow, VersionKey, VersionTimes, actor_key, key_text, newest_first};
+use crate::merge::{ActorSums, FlowMark, TraceRow, VersionKey, VersionTimes, key_text, newest_first};
 use crate::{
     ActorRow, ChunkCursor, ChunkPage, ClientRow, FlowVersionRow, Page, QueryPage, StoreError, StoredChunk, TraceFilter,
     TraceStatus, TraceSummary,
@@ -18,6 +18,12 @@ use crate::{
 pub(crate) const TRACE_COLUMNS: &str = "t.seq, t.trace_id, t.tenant, t.flow_rank, t.flow_id, t.flow_name, t.execution_id, \
      t.version, t.metadata, t.first_event_us, t.last_event_us, t.first_received_us, t.last_active_us, t.event_count, \
      t.stored_events, t.event_types, t.failures, t.first_error, t.ended, t.closed_us, CAST(t.exact AS BIGINT), t.loose_chunks";
+
+/// Up to so many traces of an actor are looked up one by one and sorted without looking further.
+const FEW_TRACES: u64 = 1_000;
+
+/// Beyond so many it no longer matters how many there are.
+const MANY_TRACES: i64 = 20_000;
 
 /// Chunks looked at to find where a page of chunks ends.
 const CHUNKS_PER_PAGE: i64 = 512;
@@ -177,20 +183,20 @@ pub(crate) async fn query<B: Reading>(
     now_us: i64,
 ) -> Result<QueryPage, StoreError> {
     const CONTEXT: &str = "querying traces";
-    let plan = actor_plan(backend, filter).await?;
-    let mut prepared = Prepared::new(filter, plan, now_us);
+    let prepared = Prepared::new(filter, now_us);
     if prepared.matches_nothing() {
         return Ok(QueryPage { traces: Vec::new(), total: 0 });
     }
-    if page.limit > 0
-        && let Some(sql) = prepared.count_open()
-    {
-        let rows = backend.fetch(CONTEXT, sql).await?;
-        prepared = prepared.with_open(first_count(backend, CONTEXT, &rows)?);
+    let (source, known) = match prepared.source() {
+        Some(source) => (source, None),
+        None => actors_source(backend, &prepared, page).await?,
+    };
+    if known == Some(0) || (known.is_some() && page.limit == 0) {
+        return Ok(QueryPage { traces: Vec::new(), total: known.unwrap_or_default() });
     }
     let mut traces = Vec::new();
     if page.limit > 0 {
-        let sql = prepared.page(TRACE_COLUMNS, page);
+        let sql = prepared.page(source, TRACE_COLUMNS, page);
         traces = summaries(backend, CONTEXT, sql, now_us, filter.trace_idle_us).await?;
         // The whole answer is on the page.
         if page.offset == 0 && page.after.is_none() && traces.len() < page.limit {
@@ -198,19 +204,40 @@ pub(crate) async fn query<B: Reading>(
             return Ok(QueryPage { traces, total });
         }
     }
-    let rows = backend.fetch(CONTEXT, prepared.count()).await?;
-    let total = first_count(backend, CONTEXT, &rows)?;
+    let total = match known {
+        Some(total) => total,
+        None => count(backend, CONTEXT, prepared.count(source)).await?,
+    };
     Ok(QueryPage { traces, total })
 }
 
-async fn actor_plan<B: Reading>(backend: &B, filter: &TraceFilter) -> Result<ActorPlan, StoreError> {
+/// Where to begin when an actor is asked for, and the total when it had to be found out for that.
+async fn actors_source<B: Reading>(
+    backend: &B,
+    prepared: &Prepared<'_>,
+    page: &Page,
+) -> Result<(Source, Option<u64>), StoreError> {
     const CONTEXT: &str = "counting traces of an actor";
-    let Some(actor) = &filter.actor else { return Ok(ActorPlan::None) };
-    let mut sql = Sql::new("SELECT count(*) FROM (SELECT 1 FROM trace_actors WHERE actor = ");
-    sql.int(actor_key(&filter.tenant, actor)).push(" LIMIT ").int(FEW_TRACES + 1).push(") AS few");
-    let rows = backend.fetch(CONTEXT, sql).await?;
-    let few = first_count(backend, CONTEXT, &rows)? <= FEW_TRACES as u64;
-    Ok(if few { ActorPlan::FromActor } else { ActorPlan::Probe })
+    let of_actor = count(backend, CONTEXT, prepared.count_actor(MANY_TRACES)).await?;
+    if of_actor <= FEW_TRACES {
+        return Ok((Source::Actor, None));
+    }
+    let others = count(backend, CONTEXT, prepared.count_without_actor(MANY_TRACES)).await?;
+    let fewer = if others < of_actor { Source::Traces } else { Source::Actor };
+    let total = match prepared.is_actor_alone() {
+        true if of_actor < MANY_TRACES as u64 => of_actor,
+        true => count(backend, CONTEXT, prepared.count_actor(i64::MAX)).await?,
+        false => count(backend, CONTEXT, prepared.count(fewer)).await?,
+    };
+    // Passing over the newest finds the page after so many, if the actor's are spread evenly.
+    let reach = page.limit.saturating_add(page.offset) as u64;
+    let passed_over = reach.saturating_mul(others) / total.max(1);
+    Ok((if passed_over < of_actor { Source::Traces } else { Source::Actor }, Some(total)))
+}
+
+async fn count<B: Reading>(backend: &B, context: &'static str, sql: Sql) -> Result<u64, StoreError> {
+    let rows = backend.fetch(context, sql).await?;
+    first_count(backend, context, &rows)
 }
 
 /// The number that a statement of one row and column gives.

@@ -19,7 +19,7 @@ pub(crate) enum Arg {
     Id(Uuid),
 }
 
-/// A statement that grows. Values go in as arguments only, never as text.
+/// A statement that grows. Values go in as arguments, never as text (but for numbers, where asked to).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sql {
     pub text: String,
@@ -46,6 +46,13 @@ impl Sql {
 
     pub fn int(&mut self, value: i64) -> &mut Self {
         self.arg(Arg::Int(value))
+    }
+
+    /// A number as text, where the backend is to plan for this very number.
+    pub fn literal(&mut self, value: i64) -> &mut Self {
+        // In parentheses: a minus sign after another would begin a comment.
+        let _ = write!(self.text, "({value})");
+        self
     }
 
     pub fn text(&mut self, value: &str) -> &mut Self {

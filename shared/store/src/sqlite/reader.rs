@@ -17,6 +17,7 @@ const TABLES: &[(&str, &str)] = &[
     ("seen", "SELECT count(*) FROM seen"),
     ("seen_packed", "SELECT count(*) FROM seen_packed"),
     ("traces", "SELECT count(*) FROM traces"),
+    ("trace_counts", "SELECT count(*) FROM trace_counts"),
     ("chunks", "SELECT coalesce(sum(chunks), 0) FROM chunk_hours"),
     ("chunk_hours", "SELECT count(*) FROM chunk_hours"),
     ("trace_actors", "SELECT count(*) FROM trace_actors"),

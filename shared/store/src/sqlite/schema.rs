@@ -7,8 +7,10 @@ use super::error::store_error;
 use crate::StoreError;
 use crate::sql::migration::{Migration, pending};
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "init", sql: include_str!("../../migrations/sqlite/0001_init.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "init", sql: include_str!("../../migrations/sqlite/0001_init.sql") },
+    Migration { version: 2, name: "counts", sql: include_str!("../../migrations/sqlite/0002_counts.sql") },
+];
 
 const CONTEXT: &str = "migrating the database";
 

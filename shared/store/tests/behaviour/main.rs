@@ -70,6 +70,11 @@ suite! {
         filters_combine_like_a_walk_over_all_traces,
         popular_actors_and_many_running_traces,
         chunk_pages_cover_the_trace;
+    totals:
+        totals_stay_true_whatever_happens_to_traces,
+        totals_stay_true_through_compaction_and_retention,
+        an_error_is_found_however_long_it_is,
+        executions_combine_with_every_other_filter;
     rollup:
         minutes_sum_what_was_received,
         what_is_over_a_limit_is_counted_under_other,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reflow_tracing_chunk::Chunk;
+use reflow_tracing_chunk::{Chunk, EndStatus};
 use reflow_tracing_store::{
     CommitOutcome, PostgresOptions, PostgresStore, RollupKind, RollupQuery, StoreError, StoreErrorKind, StoreReader,
-    StoreWriter,
+    StoreWriter, TraceFilter,
 };
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -115,6 +115,51 @@ async fn writers_that_share_a_slot_still_add_up() {
 }
 
 #[tokio::test]
+async fn traces_of_the_first_schema_version_are_counted() {
+    let db = Postgres::new().await;
+    let store = writer(&db).await;
+    commit(&store, &[chunk(1, 11, T0, 1).flow("f", "f"), chunk(2, 12, T0, 1)], T0).await;
+    drop(store);
+    // Back to what the version before left.
+    for undo in [
+        "DROP FUNCTION traces_counted CASCADE",
+        "DROP TABLE trace_counts",
+        "DROP INDEX traces_by_state, traces_by_error",
+        "DELETE FROM schema_migrations WHERE version = 2",
+    ] {
+        run(&mut beside(&db).await, undo).await;
+    }
+    let store = writer(&db).await;
+    commit(&store, &[chunk(3, 13, T0, 1).flow("f", "f")], T0).await;
+    for (flow, total) in [(None, 3), (Some("f"), 2)] {
+        let filter = TraceFilter { flow: flow.map(str::to_owned), ..filter() };
+        assert_eq!(store.query(&filter, &first(0), T0).await.expect("answers").total, total);
+    }
+}
+
+#[tokio::test]
+async fn writers_count_traces_without_waiting_for_each_other() {
+    let db = Postgres::new().await;
+    let writers = [writer(&db).await, writer(&db).await];
+    // A transaction that has counted and stays open, as a long commit of the first writer would.
+    commit(&writers[0], &[chunk(1, 11, T0, 1).flow("hot", "hot")], T0).await;
+    let mut open = beside(&db).await;
+    run(&mut open, "BEGIN").await;
+    run(&mut open, "SELECT * FROM trace_counts FOR UPDATE").await;
+    commit(&writers[1], &[chunk(2, 12, T0, 1).flow("hot", "hot")], T0).await;
+    run(&mut open, "COMMIT").await;
+    assert_eq!(count(&mut open, "SELECT count(DISTINCT slot) FROM trace_counts").await, 2);
+    // What one has begun, the other ends: neither row is zero, and their sum is.
+    let ended = [1, 2].map(|trace| chunk(trace, 20 + trace, T0, 1).ended(T0, EndStatus::Completed, ""));
+    commit(&writers[1], &ended[..1], T0).await;
+    commit(&writers[0], &ended[1..], T0).await;
+    writers[0].retain(&keep(None, None), T0).await.expect("retains");
+    assert_eq!(count(&mut open, "SELECT count(*) FROM trace_counts WHERE state = 0").await, 0);
+    let total = writers[0].query(&filter(), &first(0), T0).await.expect("answers").total;
+    assert_eq!(total, 2);
+}
+
+#[tokio::test]
 async fn several_may_migrate_at_once() {
     let db = Postgres::new().await;
     let error = PostgresStore::connect_reader(&db.options()).await.expect_err("no schema yet");
@@ -128,7 +173,7 @@ async fn several_may_migrate_at_once() {
     for task in tasks {
         applied.extend(task.await.expect("no panic"));
     }
-    assert_eq!(applied, [1]);
+    assert_eq!(applied, [1, 2]);
     PostgresStore::connect_reader(&db.options()).await.expect("reads this version");
     run(&mut beside(&db).await, "INSERT INTO schema_migrations (version, name) VALUES (99, 'future')").await;
     let reader = PostgresStore::connect_reader(&db.options()).await.expect_err("refused");

@@ -5,24 +5,30 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use reflow_tracing_tests::Client;
 use reflow_tracing_tests::frames::{self, Query};
+use reflow_tracing_tests::{Client, Process};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::dataset::{Dataset, time};
-use crate::meter::Latencies;
+use crate::meter::{Latencies, Meter};
 use crate::options::Options;
 
 const ASKERS: u64 = 8;
 const PAGE: u64 = 20;
 const HOUR_US: i64 = 3_600 * 1_000_000;
 
+/// Whose CPU time counts beside our own.
+type Processes<'p> = &'p [(&'static str, &'p Process)];
+
 /// The answers to one kind of question.
 pub struct Answered {
     pub what: String,
     pub goal_ms: f64,
     pub latencies: Latencies,
+    /// CPU time of a question, and whose it was.
+    pub cpu_ms: f64,
+    pub shares: String,
 }
 
 /// The filters of `QueryTraces`, by name.
@@ -42,23 +48,35 @@ const FILTERS: [&str; 12] = [
 ];
 
 /// Asks for large traces, then for pages under each filter.
-pub async fn all(url: &str, dataset: &Dataset, options: &Options) -> Result<Vec<Answered>> {
+pub async fn all(url: &str, processes: Processes<'_>, dataset: &Dataset, options: &Options) -> Result<Vec<Answered>> {
     let count = options.pick(100, 5);
     let traces = |rng: &mut StdRng| frames::get_trace(dataset.large[rng.random_range(0..dataset.large.len())]);
     // Warm: what is asked for has been asked for before.
     at_once(url, options.pick(50, 1), &traces).await?;
-    let mut answered = vec![Answered {
-        what: "GetTrace of 1,000 events".to_owned(),
-        goal_ms: 20.0,
-        latencies: at_once(url, count, &traces).await?,
-    }];
+    let mut answered =
+        vec![measured("GetTrace of 1,000 events".to_owned(), 20.0, url, processes, count, &traces).await?];
     for filter in FILTERS {
         let page = |rng: &mut StdRng| frames::query_traces(&query(dataset, filter, rng).limit(PAGE));
         at_once(url, options.pick(10, 1), &page).await?;
-        let latencies = at_once(url, count / 2, &page).await?;
-        answered.push(Answered { what: format!("20 summaries: {filter}"), goal_ms: 50.0, latencies });
+        answered.push(measured(format!("20 summaries: {filter}"), 50.0, url, processes, count / 2, &page).await?);
     }
     Ok(answered)
+}
+
+/// `count` questions of each asker, timed, with the CPU time that they cost everybody.
+async fn measured(
+    what: String,
+    goal_ms: f64,
+    url: &str,
+    processes: Processes<'_>,
+    count: usize,
+    question: &(dyn Fn(&mut StdRng) -> Value + Sync),
+) -> Result<Answered> {
+    let meter = Meter::start(processes)?;
+    let latencies = at_once(url, count, question).await?;
+    let questions = latencies.len() as u64;
+    let (rate, shares) = meter.stop(questions)?;
+    Ok(Answered { what, goal_ms, latencies, cpu_ms: rate.cpu.as_secs_f64() * 1e3 / questions as f64, shares })
 }
 
 fn query(dataset: &Dataset, filter: &str, rng: &mut StdRng) -> Query {

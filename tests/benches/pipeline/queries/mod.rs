@@ -27,7 +27,8 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
     let dataset = Dataset::write(&store, size).await?;
     store.close().await;
     let standalone = Service::standalone().sqlite(&sqlite.path()).start().await?;
-    tell(report, "SQLite", &dataset, ask::all(&standalone.url(), &dataset, options).await?);
+    let processes = [("standalone", standalone.process())];
+    tell(report, "SQLite", &dataset, ask::all(&standalone.url(), &processes, &dataset, options).await?);
     drop(standalone);
 
     let (postgres, nats) = (PostgresBackend::start().await?, NatsServer::start().await?);
@@ -36,7 +37,8 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
     drop(store);
     postgres.vacuum().await?;
     let query = Service::query().nats(&nats).postgres(postgres.url()).start().await?;
-    tell(report, "Postgres", &dataset, ask::all(&query.url(), &dataset, options).await?);
+    let processes = [("query", query.process()), ("postgres", postgres.process())];
+    tell(report, "Postgres", &dataset, ask::all(&query.url(), &processes, &dataset, options).await?);
     Ok(())
 }
 
@@ -44,7 +46,11 @@ fn tell(report: &mut Report, backend: &str, dataset: &Dataset, answered: Vec<Ans
     for mut answered in answered {
         let (p50, p99) = (answered.latencies.quantile_ms(0.5), answered.latencies.quantile_ms(0.99));
         let name = format!("{}, {backend}, p99", answered.what);
-        let note = format!("p50 {p50:.1} ms of {}, {} events, 8 at once", answered.latencies.len(), dataset.events);
+        let (count, cpu_ms, shares) = (answered.latencies.len(), answered.cpu_ms, answered.shares);
+        let note = format!(
+            "p50 {p50:.1} ms of {count}, {} events, 8 at once; {cpu_ms:.2} ms of CPU each: {shares}",
+            dataset.events
+        );
         report.figure(Figure::new(name, p99, "ms").goal(Goal::AtMost(answered.goal_ms)).note(note));
     }
 }

@@ -7,3 +7,4 @@ pub mod query;
 pub mod retention;
 pub mod rollup;
 pub mod summary;
+pub mod totals;
