@@ -5,6 +5,8 @@
 //! tagged [`TracingRequest`] (or the older [`TraceMessage`]) a frame. Everything newer is in [`wire`], whose types read v1
 //! JSON as well; [`codec`] has the compression both use.
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod codec;
 mod event;
 mod ids;

@@ -37,7 +37,18 @@ const CONFIG_FILE: &str = "REFLOW_TRACING_CONFIG_FILE";
 const CONFIG: &str = "REFLOW_TRACING_CONFIG";
 
 /// Variables that clients read. A server beside its client in one shell sees them too and must not mind.
-const CLIENT_VARIABLES: [&str; 1] = ["REFLOW_TRACING_FLOW_NAME"];
+const CLIENT_VARIABLES: [&str; 10] = [
+    "REFLOW_TRACING_BATCHES_IN_FLIGHT",
+    "REFLOW_TRACING_BUFFER_BYTES",
+    "REFLOW_TRACING_BUFFER_FULL",
+    "REFLOW_TRACING_CAPTURE_CONTENT",
+    "REFLOW_TRACING_CODEC",
+    "REFLOW_TRACING_CODEC_LEVEL",
+    "REFLOW_TRACING_FLOW_NAME",
+    "REFLOW_TRACING_SPOOL",
+    "REFLOW_TRACING_SPOOL_BYTES",
+    "REFLOW_TRACING_TOKEN",
+];
 
 /// Sections that somebody may have in a file, and what there is instead.
 const RETIRED: [(&str, &str); 4] = [

@@ -1,0 +1,259 @@
+//! Keeps a connection: which server, when to try again, what to send on it, and what becomes of it all when it breaks.
+//!
+//! Several servers are tried in turn, without a delay between them in one round; rounds are apart by a growing, jittered delay.
+//! What was on its way when a connection broke is sent again on the next, under the same ids.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use web_time::Instant;
+
+use super::super::answers::{Kind, Whose};
+use super::super::metrics::{Counters, DropReason};
+use super::super::shared::Status;
+use super::super::transport::{ConnectError, Link, LocalFuture};
+use super::session::Session;
+use super::{Driver, Happened, dial};
+use crate::wire::Limits;
+
+/// A server that says nothing for so long is asked for a sign of life, ...
+const SILENCE: Duration = Duration::from_secs(25);
+/// ... and taken for dead after so long.
+const DEAD: Duration = Duration::from_secs(60);
+/// Events on their way in v1, where each has its own ack.
+const V1_WINDOW: usize = 2_000;
+
+/// See the module.
+pub(super) struct Connection {
+    state: State,
+    /// Failed attempts in a row.
+    attempt: usize,
+    /// The url tried last.
+    url: usize,
+    /// The server asked for a pause.
+    hold_until: Option<Instant>,
+    /// There was a connection before.
+    ever: bool,
+    /// Of the last connection: what batches are made for while there is none.
+    v2: bool,
+}
+
+enum State {
+    Waiting(Instant),
+    Connecting(LocalFuture<Result<(Link, bool), ConnectError>>),
+    Open(Box<Session>),
+    Closed,
+}
+
+impl Connection {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { state: State::Waiting(now), attempt: 0, url: 0, hold_until: None, ever: false, v2: true }
+    }
+
+    pub(super) fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.state {
+            State::Open(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Whether batches can be sent.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(&self.state, State::Open(session) if session.ready)
+    }
+
+    /// Whether nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(&self.state, State::Open(session) if session.in_flight.is_empty())
+    }
+
+    /// Whether an attempt to connect runs, or a connection stands.
+    pub(super) fn is_hopeful(&self) -> bool {
+        matches!(self.state, State::Connecting(_) | State::Open(_))
+    }
+
+    /// What the server speaks, or the last one spoke; and its limits.
+    pub(super) fn speaks(&self) -> (bool, Option<&Limits>) {
+        match &self.state {
+            State::Open(session) => (session.v2, Some(&session.limits)),
+            _ => (self.v2, None),
+        }
+    }
+
+    /// Sends nothing for a while.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.hold_until = Some(until);
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Waiting(until) => Some(*until),
+            State::Open(session) => {
+                let alive = session.last_received + if session.asked_for_life { DEAD } else { SILENCE };
+                Some(self.hold_until.map_or(alive, |until| until.min(alive)))
+            }
+            State::Connecting(_) | State::Closed => None,
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
+        match &mut self.state {
+            State::Waiting(_) | State::Closed => Poll::Pending,
+            State::Connecting(connecting) => connecting.as_mut().poll(cx).map(|outcome| match outcome {
+                Ok((link, v2)) => Happened::Connected(Box::new(Session::new(link, v2, Instant::now()))),
+                Err(error) => Happened::NotConnected(error.to_string()),
+            }),
+            State::Open(session) => session.poll(cx).map(|outcome| match outcome {
+                Ok(frames) => Happened::Frames(frames),
+                Err(error) => Happened::Broken(error.to_string()),
+            }),
+        }
+    }
+
+    pub(super) fn take_session(&mut self) -> Option<Box<Session>> {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Open(session) => Some(session),
+            _ => None,
+        }
+    }
+}
+
+impl Driver {
+    /// Does what is due about the connection, and sends what may be sent.
+    pub(super) fn tend_connection(&mut self, now: Instant) {
+        let connected = self.connection.is_ready();
+        self.questions.expire(now, connected);
+        match &mut self.connection.state {
+            State::Waiting(until) if *until <= now => {
+                let url = self.urls[self.connection.url % self.urls.len()].clone();
+                tracing::debug!(%url, attempt = self.connection.attempt, "connecting to the tracing server");
+                let token = self.shared.settings.token.clone();
+                self.connection.state = State::Connecting(Box::pin(dial(url, token)));
+                self.show_status();
+            }
+            State::Open(session) => {
+                let silent = now.saturating_duration_since(session.last_received);
+                if silent >= DEAD {
+                    return self.broken("the server was silent for too long");
+                }
+                if silent >= SILENCE && !session.asked_for_life {
+                    session.asked_for_life = true;
+                    session.ask(Kind::Pong, Whose::Nobody, "\"Ping\"".to_owned());
+                }
+                if session.ready {
+                    for (id, kind, request) in self.questions.unasked() {
+                        session.ask(kind, Whose::Question(id), request);
+                    }
+                    self.send(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends from the backlog, as much as may be on its way.
+    fn send(&mut self, now: Instant) {
+        if self.connection.hold_until.is_some_and(|until| until > now) {
+            return;
+        }
+        self.connection.hold_until = None;
+        let State::Open(session) = &mut self.connection.state else { return };
+        let most = self.shared.settings.batches_in_flight.min(session.limits.max_chunks_in_flight).max(1);
+        while session.in_flight.len() < most && (session.v2 || session.due.len() < V1_WINDOW) {
+            let Some(outgoing) = self.shared.backlog().pop_front() else { break };
+            let counters = &self.shared.counters;
+            if outgoing.is_batch() {
+                Counters::add(&counters.batches_sent, 1);
+                Counters::add(&counters.batches_resent, u64::from(outgoing.attempts > 0));
+            }
+            let copy = (outgoing.bytes(), outgoing.trace_id, outgoing.events);
+            match session.send(outgoing, now) {
+                Ok(bytes) => Counters::add(&counters.bytes_sent, bytes as u64),
+                Err(error) => {
+                    let (bytes, trace_id, events) = copy;
+                    tracing::error!(%error, %trace_id, events, "a batch cannot be opened for protocol v1 and is dropped");
+                    self.shared.release(bytes);
+                    self.shared.drop_events(trace_id, events, DropReason::Unwritable);
+                }
+            }
+        }
+    }
+
+    pub(super) fn connected(&mut self, session: Box<Session>) {
+        let url = &self.urls[self.connection.url % self.urls.len()];
+        tracing::info!(%url, v2 = session.v2, "connected to the tracing server");
+        Counters::add(&self.shared.counters.connections, 1);
+        Counters::add(&self.shared.counters.fallbacks_to_v1, u64::from(!session.v2));
+        self.connection.v2 = session.v2;
+        self.connection.attempt = 0;
+        self.connection.ever = true;
+        self.connection.state = State::Open(session);
+        self.show_status();
+    }
+
+    pub(super) fn not_connected(&mut self, reason: String) {
+        Counters::add(&self.shared.counters.connect_failures, 1);
+        let (attempt, rounds) = (self.connection.attempt + 1, self.connection.attempt / self.urls.len());
+        self.connection.attempt = attempt;
+        self.connection.url += 1;
+        let round_over = attempt % self.urls.len() == 0;
+        let retry = &self.shared.config.retry_config;
+        let delay = if round_over { retry.delay(rounds, fastrand::f64()) } else { Duration::ZERO };
+        if attempt == retry.max_retries.max(1) {
+            tracing::warn!(error = reason, attempt, "no connection to the tracing server; trying on in the background");
+        } else {
+            tracing::debug!(error = reason, attempt, ?delay, "no connection to the tracing server");
+        }
+        self.shared.state().last_error = Some(reason);
+        self.connection.state = State::Waiting(Instant::now() + delay);
+        self.show_status();
+    }
+
+    /// The connection is lost: what was on its way waits again, in front.
+    pub(super) fn broken(&mut self, reason: &str) {
+        let Some(mut session) = self.connection.take_session() else { return };
+        tracing::warn!(
+            error = reason,
+            in_flight = session.in_flight.len(),
+            "the connection to the tracing server is lost"
+        );
+        Counters::add(&self.shared.counters.connections_lost, 1);
+        self.put_back(&mut session);
+        self.questions.ask_again();
+        self.shared.state().last_error = Some(reason.to_owned());
+        self.connection.url += 1;
+        let retry = &self.shared.config.retry_config;
+        // Another server may take over at once, but not from all programs in the same moment.
+        let longest = if self.urls.len() > 1 { Duration::from_millis(100) } else { Duration::MAX };
+        let delay = retry.delay(0, fastrand::f64()).min(longest);
+        self.connection.state = State::Waiting(Instant::now() + delay);
+        self.show_status();
+    }
+
+    /// Puts what is on its way back in front of what waits.
+    pub(super) fn put_back(&mut self, session: &mut Session) {
+        let mut backlog = self.shared.backlog();
+        for flight in session.in_flight.drain(..).rev() {
+            backlog.push_front(flight.outgoing);
+        }
+    }
+
+    /// Tells the handles how things stand.
+    pub(super) fn show_status(&mut self) {
+        let failed_for_long = self.connection.attempt >= self.shared.config.retry_config.max_retries.max(1);
+        let status = match &self.connection.state {
+            State::Open(session) if session.ready => Status::Connected,
+            State::Closed => Status::Disconnected,
+            _ if failed_for_long => Status::Disconnected,
+            _ if self.connection.ever => Status::Reconnecting,
+            _ => Status::Connecting,
+        };
+        let session = self.connection.session();
+        let limits = session.filter(|session| session.v2 && session.ready).map(|session| session.limits.clone());
+        let mut state = self.shared.state();
+        if status == Status::Connected {
+            state.last_error = None;
+        }
+        (state.status, state.v2, state.limits) = (status, limits.is_some(), limits);
+    }
+}

@@ -1,0 +1,226 @@
+//! From the buffer into batches: when, how large, and what they are called.
+//!
+//! A batch size of 1 means "do not wait": with nothing on its way, what is there goes at once; else what gathers meanwhile goes as one
+//! batch when an ack comes, or after a few milliseconds. A larger size is waited for, at most `batch_timeout`.
+
+use std::time::Duration;
+
+use serde_json::json;
+use uuid::Uuid;
+use web_time::Instant;
+
+use super::super::batch::{Body, Outgoing};
+use super::super::buffer::Entry;
+use super::super::metrics::{Counters, DropReason};
+use super::super::settings::Settings;
+use super::super::shared::Start;
+use super::Driver;
+use super::traces::{Flow, Making, cut};
+use crate::ExecutionStatus;
+use crate::codec::Codec;
+
+/// Most events a batch where the configuration says "do not wait".
+const MAX_EVENTS: usize = 2_000;
+/// In v1 each event has its own frame and its own ack; smaller batches lose less of that work with a connection.
+const MAX_EVENTS_V1: usize = 256;
+/// A batch is full with so much JSON, whatever its events: compressed it is far below what a server takes.
+const MAX_RAW_BYTES: usize = 1 << 20;
+/// With batches on their way, a further one is made of what has gathered for so long.
+const LINGER: Duration = Duration::from_millis(5);
+/// Without a connection there is no hurry, and larger batches compress better.
+const LINGER_DOWN: Duration = Duration::from_secs(1);
+/// Events taken before other things get their turn.
+const AT_ONCE: usize = 8_192;
+/// Drops are reported so often where no batch of the trace does it.
+const REPORT: Duration = Duration::from_secs(1);
+
+impl Driver {
+    /// Makes batches of what waits, if it is time; everything that waits now if `force`.
+    pub(super) fn gather(&mut self, now: Instant, force: bool) {
+        self.taken = 0;
+        let waiting = self.shared.buffer.len();
+        if waiting > 0 || self.growing > 0 {
+            self.gathering_since.get_or_insert(now);
+        }
+        let due = force || self.gather_due().is_some_and(|due| due <= now);
+        if due || waiting + self.growing >= self.batch_events() {
+            let mut left = if force { waiting } else { waiting.min(AT_ONCE) };
+            while left > 0
+                && let Some(mut segment) = self.shared.buffer.take()
+            {
+                left = left.saturating_sub(segment.len());
+                self.taken += segment.len();
+                segment.drain(..).for_each(|entry| self.add(entry));
+                self.shared.buffer.recycle(segment);
+            }
+            if due {
+                self.traces.growing_ids().into_iter().for_each(|id| self.seal(id));
+            }
+            if self.growing == 0 {
+                self.gathering_since = None;
+            }
+        }
+        if force || self.reported + REPORT <= now {
+            self.report_drops(now);
+        }
+    }
+
+    /// When what waits is to go, however little it is.
+    pub(super) fn gather_due(&self) -> Option<Instant> {
+        let since = self.gathering_since?;
+        let config = &self.shared.config;
+        let linger = if !self.connection.is_ready() {
+            // What is to survive a crash has to get into the spool.
+            let hurry = self.shared.settings.spool.is_some();
+            if hurry { config.batch_timeout } else { config.batch_timeout.max(LINGER_DOWN) }
+        } else if config.batch_size > 1 {
+            config.batch_timeout
+        } else if self.connection.is_idle() && self.shared.backlog().is_empty() {
+            Duration::ZERO
+        } else if self.shared.backlog().is_empty() {
+            LINGER
+        } else {
+            // More than may be on its way waits already.
+            LINGER_DOWN
+        };
+        since.checked_add(linger)
+    }
+
+    fn batch_events(&self) -> usize {
+        let (v2, limits) = self.connection.speaks();
+        let most = if v2 { MAX_EVENTS } else { MAX_EVENTS_V1 };
+        let wanted = match self.shared.config.batch_size {
+            0 | 1 => most,
+            size => size,
+        };
+        wanted.min(limits.map_or(10_000, |limits| limits.max_batch_events)).max(1)
+    }
+
+    fn add(&mut self, mut entry: Entry) {
+        if let Some(finish) = entry.finish.take() {
+            finish(&mut entry.event);
+        }
+        let most = self.batch_events();
+        let trace = self.traces.get(entry.trace_id);
+        let before = trace.raw_bytes();
+        if let Err(error) = trace.push(&entry.event) {
+            tracing::warn!(%error, "an event cannot be written as JSON and is dropped");
+            self.shared.release(entry.bytes);
+            return self.shared.drop_entry(&entry, DropReason::Unwritable);
+        }
+        self.shared.hold(trace.raw_bytes() - before);
+        self.shared.release(entry.bytes);
+        Counters::add(&self.shared.counters.events_batched, 1);
+        self.growing += 1;
+        if trace.events() >= most || trace.raw_bytes() >= MAX_RAW_BYTES {
+            self.seal(entry.trace_id);
+        }
+    }
+
+    /// Makes a batch of what a trace has gathered; an empty one to tell its counts.
+    fn seal(&mut self, trace_id: Uuid) {
+        let settings = &self.shared.settings;
+        let (v2, _) = self.connection.speaks();
+        // For v1 the batch would have to be decompressed again at once.
+        let codec = if self.shared.config.enable_compression && v2 { settings.codec } else { Codec::None };
+        let making = Making { client_id: &self.shared.client_id, codec, level: settings.level };
+        self.number += 1;
+        let trace = self.traces.get(trace_id);
+        let raw = trace.raw_bytes();
+        self.growing -= trace.events();
+        let batch = trace.seal(trace_id, &making, self.number);
+        let counters = &self.shared.counters;
+        Counters::add(&counters.bytes_before_compression, raw as u64 + 1);
+        if let Body::Batch(frame) = &batch.body {
+            Counters::add(&counters.bytes_after_compression, frame.len() as u64);
+        }
+        self.shared.release(raw);
+        self.enqueue(batch);
+    }
+
+    /// Hands something to whoever sends it.
+    pub(super) fn enqueue(&mut self, outgoing: Outgoing) {
+        self.shared.hold(outgoing.bytes());
+        self.shared.backlog().push_back(outgoing);
+    }
+
+    /// Tells the server of drops that no batch has told of.
+    fn report_drops(&mut self, now: Instant) {
+        self.reported = now;
+        if self.connection.is_ready() {
+            for trace_id in self.traces.unreported() {
+                tracing::warn!(%trace_id, dropped = self.shared.metrics().events_dropped(), "events were dropped");
+                self.seal(trace_id);
+            }
+        }
+    }
+
+    /// Begins a trace.
+    pub(super) fn start(&mut self, start: &Start) {
+        let Start { trace_id, flow_id, version } = start;
+        let flow = flow(&self.shared.settings, Some(flow_id));
+        let request_id = Uuid::now_v7();
+        let body = json!({ "StartTrace": {
+            "trace_id": trace_id, "flow_id": flow.id, "version": version, "request_id": request_id,
+        }});
+        let trace = self.traces.get(*trace_id);
+        (trace.flow, trace.own, trace.started, trace.ended) = (flow, true, true, false);
+        self.request(request_id, *trace_id, &body);
+    }
+
+    /// Ends a trace.
+    pub(super) fn end(&mut self, trace_id: Uuid, status: &ExecutionStatus) {
+        let request_id = Uuid::now_v7();
+        let body = json!({ "EndTrace": { "trace_id": trace_id, "status": status, "request_id": request_id } });
+        self.traces.get(trace_id).ended = true;
+        self.request(request_id, trace_id, &body);
+    }
+
+    fn request(&mut self, id: Uuid, trace_id: Uuid, body: &serde_json::Value) {
+        self.number += 1;
+        let body = Body::Request(body.to_string());
+        self.enqueue(Outgoing { id, number: self.number, trace_id, events: 0, body, spooled: false, attempts: 0 });
+    }
+}
+
+/// What a trace is called; `None`: nobody has named it.
+pub(super) fn flow(settings: &Settings, flow_id: Option<&str>) -> Flow {
+    let program = || std::env::current_exe().ok()?.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let name = || settings.flow_name.clone();
+    let flow = match flow_id {
+        None => Flow { id: name().or_else(program), name: None },
+        // How `reflow_network` calls every run of every program.
+        Some(id) if is_network_session(id) => Flow { id: Some(id.to_owned()), name: name().or_else(program) },
+        Some(id) => Flow { id: Some(id.to_owned()), name: name() },
+    };
+    let cut = |name: Option<String>| name.map(|name| cut(&name).to_owned());
+    Flow { id: cut(flow.id), name: cut(flow.name) }
+}
+
+fn is_network_session(flow_id: &str) -> bool {
+    let seconds = flow_id.strip_prefix("network_session_");
+    seconds.is_some_and(|seconds| !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_reflow_network_is_named_after_its_program() {
+        let program = std::env::current_exe().unwrap().file_stem().unwrap().to_string_lossy().into_owned();
+        let named = |settings: &Settings, id| {
+            let flow = flow(settings, id);
+            (flow.id.unwrap(), flow.name)
+        };
+        let plain = Settings::default();
+        assert_eq!(named(&plain, Some("network_session_1763")), ("network_session_1763".into(), Some(program.clone())));
+        assert_eq!(named(&plain, Some("orders")), ("orders".into(), None));
+        assert_eq!(named(&plain, None), (program, None));
+        let told = Settings { flow_name: Some("shop".into()), ..Settings::default() };
+        assert_eq!(named(&told, Some("network_session_1763")), ("network_session_1763".into(), Some("shop".into())));
+        assert_eq!(named(&told, Some("orders")), ("orders".into(), Some("shop".into())));
+        assert_eq!(named(&told, None), ("shop".into(), None));
+        assert_eq!(flow(&plain, Some(&"ä".repeat(1_000))).id.unwrap().len(), 512);
+    }
+}

@@ -1,0 +1,188 @@
+//! The background of a client: makes batches of what was recorded, keeps a connection, sends, and sees every ack.
+//!
+//! One loop on one thread owns everything here, so nothing in it is locked. It never waits for one thing only: commands, frames,
+//! timers and the socket's readiness are polled side by side. Hashing, serialising and compressing happen here too, never on the
+//! caller's thread.
+//!
+//! Guarantee: what was taken from the buffer is settled in the end: acked, or counted as dropped or refused.
+
+mod connection;
+mod dial;
+mod flush;
+mod gather;
+mod replies;
+mod session;
+mod traces;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use url::Url;
+use uuid::Uuid;
+use web_time::Instant;
+
+use self::connection::Connection;
+pub(crate) use self::dial::{dial, urls};
+use self::flush::Waiting;
+pub(crate) use self::replies::read_frame;
+use self::session::Session;
+use self::traces::Traces;
+use super::answers::Questions;
+use super::shared::{Command, Shared};
+use super::transport::{Frame, sleep};
+use super::{events, transport};
+
+/// While events come thick and fast the background looks for them so often, instead of being woken for each.
+const POLL: Duration = Duration::from_millis(1);
+/// The same while there is no connection and no hurry.
+const POLL_DOWN: Duration = Duration::from_millis(10);
+/// More events than this between two looks are thick and fast.
+const BUSY: usize = 2;
+/// Without anything to do the background looks around so often all the same.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    urls: Vec<Url>,
+    traces: Traces,
+    connection: Connection,
+    questions: Questions,
+    waiting: Waiting,
+    /// Of the last thing that was handed to the backlog.
+    number: u64,
+    /// Since when events wait that are in no batch yet.
+    gathering_since: Option<Instant>,
+    /// When drops were last reported.
+    reported: Instant,
+    /// Events taken at the last look.
+    taken: usize,
+    /// Events in batches that grow.
+    growing: usize,
+}
+
+/// What the loop woke up for.
+enum Happened {
+    Nothing,
+    Connected(Box<Session>),
+    NotConnected(String),
+    Frames(Vec<Frame>),
+    Broken(String),
+}
+
+impl Driver {
+    /// `own` is the id that the first trace will have.
+    pub(crate) fn new(shared: Arc<Shared>, urls: Vec<Url>, own: Uuid) -> Self {
+        let mut traces = Traces::default();
+        let trace = traces.get(own);
+        trace.own = true;
+        trace.flow = gather::flow(&shared.settings, None);
+        let now = Instant::now();
+        Self {
+            connection: Connection::new(now),
+            shared,
+            urls,
+            traces,
+            questions: Questions::default(),
+            waiting: Waiting::default(),
+            number: 0,
+            gathering_since: None,
+            reported: now,
+            taken: 0,
+            growing: 0,
+        }
+    }
+
+    /// Runs until a shutdown is done.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let now = Instant::now();
+            self.shared.wake.awake();
+            self.commands(now);
+            self.traces.book(self.shared.take_drops());
+            self.gather(now, false);
+            self.tend_connection(now);
+            if self.settle_waiting(now) {
+                break;
+            }
+            match self.wait().await {
+                Happened::Nothing => {}
+                Happened::Connected(session) => self.connected(session),
+                Happened::NotConnected(reason) => self.not_connected(reason),
+                Happened::Frames(frames) => frames.into_iter().for_each(|frame| self.received(&frame)),
+                Happened::Broken(reason) => self.broken(&reason),
+            }
+        }
+        self.stop().await;
+    }
+
+    fn commands(&mut self, now: Instant) {
+        for command in self.shared.take_commands() {
+            match command {
+                Command::Connect { deadline, strict, reply } => self.waiting.connects.push((deadline, strict, reply)),
+                Command::Start(start) => self.start(&start),
+                Command::End { trace_id, status } => {
+                    self.gather(now, true);
+                    self.end(trace_id, &status);
+                }
+                Command::Flush { deadline, reply } => {
+                    self.gather(now, true);
+                    self.waiting.flushes.push(flush::Flush { up_to: self.number, deadline, reply: Some(reply) });
+                }
+                Command::Shutdown { deadline, reply } => {
+                    self.gather(now, true);
+                    for (trace_id, status) in self.traces.open() {
+                        self.end(trace_id, &status);
+                    }
+                    self.waiting.shutdown = Some(flush::Flush { up_to: self.number, deadline, reply });
+                }
+                Command::Ask(question) => self.questions.add(question),
+                Command::Open(opening) => {
+                    transport::spawn(events::serve(Arc::clone(&self.shared), self.urls.clone(), opening));
+                }
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    async fn wait(&mut self) -> Happened {
+        let now = Instant::now();
+        let found = self.shared.buffer.len();
+        let busy = self.taken > BUSY || found > 0;
+        let mut until = now + IDLE;
+        let deadlines = [
+            self.gather_due(),
+            self.connection.next_deadline(),
+            self.waiting.next_deadline(),
+            self.questions.next_deadline(),
+        ];
+        for deadline in deadlines.into_iter().flatten() {
+            until = until.min(deadline);
+        }
+        if busy {
+            until = until.min(now + if self.connection.is_ready() { POLL } else { POLL_DOWN });
+        } else {
+            self.shared.wake.going_to_sleep();
+            if self.shared.buffer.len() > found {
+                return Happened::Nothing;
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        let woken = shared.wake.woken();
+        let timer = sleep(until.saturating_duration_since(now));
+        tokio::pin!(woken, timer);
+        let connection = &mut self.connection;
+        poll_fn(|cx| {
+            if let Poll::Ready(happened) = connection.poll(cx) {
+                return Poll::Ready(happened);
+            }
+            if woken.as_mut().poll(cx).is_ready() || timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Happened::Nothing);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}

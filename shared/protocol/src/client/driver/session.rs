@@ -1,0 +1,158 @@
+//! One connection: frames out as fast as it takes them, frames in, and what is on its way.
+//!
+//! Writing and reading go on side by side in one poll. A server that stops reading because it cannot get rid of its answers would
+//! otherwise wait for us while we wait for it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::{Sink, Stream};
+use uuid::Uuid;
+use web_time::Instant;
+
+use super::super::answers::{Due, Kind, Whose};
+use super::super::batch::{Body, OpenError, Outgoing};
+use super::super::transport::{Frame, Link, LinkError};
+use crate::wire::Limits;
+
+/// Frames handled before other things get their turn.
+const FRAMES_AT_ONCE: usize = 256;
+/// Bytes handed to the socket's buffer before they are flushed.
+const FLUSH_BYTES: usize = 256 << 10;
+
+/// See the module.
+pub(crate) struct Session {
+    link: Link,
+    pub(crate) v2: bool,
+    /// v2 greets with its limits; nothing is sent before.
+    pub(crate) ready: bool,
+    pub(crate) limits: Limits,
+    outbox: VecDeque<Frame>,
+    unflushed: usize,
+    /// What waits for its ack, oldest first.
+    pub(crate) in_flight: VecDeque<InFlight>,
+    /// Other answers that are due; in v1 the acks of events too.
+    pub(crate) due: Due,
+    pub(crate) last_received: Instant,
+    /// A sign of life was asked for.
+    pub(crate) asked_for_life: bool,
+}
+
+/// Something on its way.
+pub(crate) struct InFlight {
+    pub(crate) outgoing: Outgoing,
+    pub(crate) sent: Instant,
+    /// Answers to come.
+    pub(crate) answers: usize,
+    pub(crate) rejected: u64,
+}
+
+impl Session {
+    pub(crate) fn new(link: Link, v2: bool, now: Instant) -> Self {
+        // What a server may refuse that announces nothing; published servers know no limits of their own.
+        let limits = Limits {
+            max_frame_bytes: 16 << 20,
+            max_decompressed_bytes: 64 << 20,
+            max_batch_events: 10_000,
+            max_chunk_bytes: 900 << 10,
+            max_chunks_in_flight: 32,
+            max_subscriptions: 1,
+        };
+        Self {
+            link,
+            v2,
+            ready: !v2,
+            limits,
+            outbox: VecDeque::new(),
+            unflushed: 0,
+            in_flight: VecDeque::new(),
+            due: Due::default(),
+            last_received: now,
+            asked_for_life: false,
+        }
+    }
+
+    /// Sends something that must arrive; gives the bytes.
+    pub(crate) fn send(&mut self, mut outgoing: Outgoing, now: Instant) -> Result<usize, OpenError> {
+        let frames = if self.v2 { vec![outgoing.v2()] } else { outgoing.v1()? };
+        let bytes = frames.iter().map(Frame::len).sum();
+        let answers = frames.len();
+        if let Body::Request(text) = &outgoing.body {
+            let kind = if text.starts_with(r#"{"StartTrace""#) { Kind::Started } else { Kind::Ended };
+            self.due.push(kind, Whose::Outgoing(outgoing.id));
+        } else if !self.v2 {
+            (0..answers).for_each(|_| self.due.push(Kind::Event, Whose::Outgoing(outgoing.id)));
+        }
+        outgoing.attempts += 1;
+        self.outbox.extend(frames);
+        self.in_flight.push_back(InFlight { outgoing, sent: now, answers, rejected: 0 });
+        Ok(bytes)
+    }
+
+    /// Sends a request whose answer is due.
+    pub(crate) fn ask(&mut self, kind: Kind, whose: Whose, request: String) {
+        self.due.push(kind, whose);
+        self.outbox.push_back(Frame::Text(request));
+    }
+
+    /// Takes what an answer settles out of what is on its way.
+    pub(crate) fn settled(&mut self, id: Uuid) -> Option<InFlight> {
+        let place = self.in_flight.iter().position(|flight| flight.outgoing.id == id)?;
+        self.in_flight.remove(place)
+    }
+
+    pub(crate) fn flight(&mut self, id: Uuid) -> Option<&mut InFlight> {
+        self.in_flight.iter_mut().find(|flight| flight.outgoing.id == id)
+    }
+
+    /// Writes what can be written; then ready with the frames that have arrived, or with why the connection is over.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Frame>, LinkError>> {
+        if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+            return Poll::Ready(Err(error));
+        }
+        let mut frames = Vec::new();
+        while frames.len() < FRAMES_AT_ONCE {
+            match Pin::new(&mut self.link).poll_next(cx) {
+                Poll::Ready(Some(Ok(frame))) => frames.push(frame),
+                Poll::Ready(Some(Err(error))) if frames.is_empty() => return Poll::Ready(Err(error)),
+                Poll::Ready(None) if frames.is_empty() => {
+                    return Poll::Ready(Err(LinkError("the server closed the connection".to_owned())));
+                }
+                // What has arrived is handled first; the end will be seen again.
+                Poll::Ready(_) | Poll::Pending => break,
+            }
+        }
+        if frames.is_empty() { Poll::Pending } else { Poll::Ready(Ok(frames)) }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        let mut link = Pin::new(&mut self.link);
+        while !self.outbox.is_empty() && self.unflushed < FLUSH_BYTES {
+            match link.as_mut().poll_ready(cx)? {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(()) => {
+                    if let Some(frame) = self.outbox.pop_front() {
+                        self.unflushed += frame.len().max(1);
+                        link.as_mut().start_send(frame)?;
+                    }
+                }
+            }
+        }
+        if self.unflushed > 0 && link.as_mut().poll_flush(cx)?.is_ready() {
+            self.unflushed = 0;
+            if !self.outbox.is_empty() {
+                // There is more, and the socket takes it: once more, after reading.
+                cx.waker().wake_by_ref();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says goodbye.
+    pub(crate) async fn close(mut self) {
+        use futures_util::SinkExt;
+        // The server may have gone already.
+        let _ = self.link.close().await;
+    }
+}

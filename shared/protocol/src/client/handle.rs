@@ -1,0 +1,328 @@
+//! The client's handle: recording, traces, connection, shutdown. What asks the server is in `questions.rs`.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+use web_time::Instant;
+
+use super::buffer::Entry;
+use super::driver::{self, Driver};
+use super::metrics::ClientMetrics;
+use super::shared::{Command, NotTaken, Shared, Start, Status, lock};
+use super::{ClientBuilder, Result, Settings, TracingConfig, TracingError, Undelivered, transport};
+use crate::wire::Limits;
+use crate::{ExecutionStatus, FlowId, FlowVersion, TraceEvent, TraceId};
+
+/// How long `connect()` waits before it leaves the connection to the background.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+/// How long dropping the last handle may take when there is something to deliver.
+const DROP_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Client of a tracing server: records events and asks for them.
+///
+/// Recording never waits for the network: events go into a buffer, from where a background thread (in browsers: a task) sends them in
+/// batches, again and again until the server has acked them. See the [module](super) for the whole interface.
+///
+/// Dropping the client delivers what it can within half a second; [`TracingClient::shutdown_within`] takes the time it is given and
+/// says what it could not deliver.
+pub struct TracingClient {
+    pub(super) shared: Arc<Shared>,
+    own: Mutex<Own>,
+    background: Mutex<Option<transport::Background>>,
+}
+
+/// The trace that events belong to which name none.
+#[derive(Clone, Copy)]
+struct Own {
+    current: Uuid,
+    /// A `start_trace` has named it. Until then events gather under the id that the first `start_trace` will give.
+    started: bool,
+}
+
+impl TracingClient {
+    /// A client with this configuration, and settings from the environment. Nothing happens until it is used.
+    pub fn new(config: TracingConfig) -> Self {
+        Self::with_settings(config, Settings::from_env())
+    }
+
+    /// A client with the default configuration.
+    pub fn with_default_config() -> Self {
+        Self::new(TracingConfig::default())
+    }
+
+    /// A client of this server, everything else by default.
+    pub fn with_server_url(url: impl Into<String>) -> Self {
+        Self::new(TracingConfig { server_url: url.into(), ..TracingConfig::default() })
+    }
+
+    /// A client with settings that [`TracingConfig`] has no field for; those of the environment are where it starts.
+    pub fn builder(config: TracingConfig) -> ClientBuilder {
+        ClientBuilder::new(config)
+    }
+
+    pub(super) fn with_settings(config: TracingConfig, settings: Settings) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(config, settings)),
+            own: Mutex::new(Own { current: Uuid::now_v7(), started: false }),
+            background: Mutex::default(),
+        }
+    }
+
+    /// Connects. `Ok` once connected, or after 2 s: then events wait in the buffer and the connection is tried on in the background,
+    /// so that a server which is away never keeps a program from tracing.
+    ///
+    /// # Errors
+    /// [`TracingError::ConnectionFailed`] when the url is none.
+    pub async fn connect(&self) -> Result<()> {
+        self.connect_until(CONNECT_PATIENCE, self.shared.settings.buffer_bytes == 0).await
+    }
+
+    /// Connects within `timeout`.
+    ///
+    /// # Errors
+    /// [`TracingError::ConnectionFailed`] with the last attempt's reason; [`TracingError::Timeout`] where there was none. The connection is
+    /// tried on in the background all the same.
+    pub async fn connect_within(&self, timeout: Duration) -> Result<()> {
+        self.connect_until(timeout, true).await
+    }
+
+    async fn connect_until(&self, timeout: Duration, strict: bool) -> Result<()> {
+        if !self.is_enabled() {
+            return Ok(());
+        }
+        driver::urls(&self.shared.config.server_url)?;
+        self.shared.set_closed(false);
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Connect { deadline: deadline(timeout), strict, reply })?;
+        answer.await.unwrap_or(Err(TracingError::Disconnected))
+    }
+
+    /// Begins a trace and gives its id, at once: the server hears of it with the first batch. The first call names the trace that
+    /// what was recorded before belongs to.
+    ///
+    /// # Errors
+    /// [`TracingError::Disconnected`] after [`shutdown`](Self::shutdown).
+    pub async fn start_trace(&self, flow_id: FlowId, version: FlowVersion) -> Result<TraceId> {
+        if !self.is_enabled() {
+            return Ok(TraceId::new());
+        }
+        let trace_id = {
+            let mut own = lock(&self.own);
+            if own.started {
+                own.current = Uuid::now_v7();
+            }
+            own.started = true;
+            own.current
+        };
+        self.command(Command::Start(Start { trace_id, flow_id: flow_id.0, version }))?;
+        Ok(TraceId(trace_id))
+    }
+
+    /// Ends a trace, after everything recorded so far. `Pending` and `Running` are no ends.
+    ///
+    /// # Errors
+    /// [`TracingError::WebSocketError`] when the status is no end; [`TracingError::Disconnected`] after [`shutdown`](Self::shutdown).
+    pub async fn end_trace(&self, trace_id: TraceId, status: ExecutionStatus) -> Result<()> {
+        if !self.is_enabled() {
+            return Ok(());
+        }
+        if matches!(status, ExecutionStatus::Pending | ExecutionStatus::Running) {
+            let message = "a trace ends as Completed, Failed or Cancelled".to_owned();
+            return Err(TracingError::WebSocketError(message));
+        }
+        {
+            let mut own = lock(&self.own);
+            if own.current == trace_id.0 {
+                *own = Own { current: Uuid::now_v7(), started: false };
+            }
+        }
+        self.command(Command::End { trace_id: trace_id.0, status })
+    }
+
+    /// The trace begun last; before the first, the id it will have.
+    pub fn current_trace_id(&self) -> TraceId {
+        TraceId(lock(&self.own).current)
+    }
+
+    /// Records an event of a trace. Waits only if the buffer is full and the setting for that is [`super::WhenFull::Wait`].
+    ///
+    /// # Errors
+    /// [`TracingError::Disconnected`] after [`shutdown`](Self::shutdown).
+    pub async fn record_event(&self, trace_id: TraceId, event: TraceEvent) -> Result<()> {
+        if !self.is_enabled() {
+            return Ok(());
+        }
+        self.start_background()?;
+        self.shared.offer_or_wait(Entry::new(trace_id.0, event, None)).await
+    }
+
+    /// The same without waiting, for callers that are not async. A full buffer drops, the new event where the setting is to wait.
+    ///
+    /// # Errors
+    /// [`TracingError::Disconnected`] after [`shutdown`](Self::shutdown).
+    pub fn record(&self, trace_id: &TraceId, event: TraceEvent) -> Result<()> {
+        if !self.is_enabled() {
+            return Ok(());
+        }
+        self.start_background()?;
+        match self.shared.offer(Entry::new(trace_id.0, event, None)) {
+            Ok(()) => Ok(()),
+            Err(NotTaken::Full(entry)) => {
+                self.shared.drop_entry(&entry, super::metrics::DropReason::BufferFull);
+                Ok(())
+            }
+            Err(NotTaken::Closed) => Err(TracingError::Disconnected),
+        }
+    }
+
+    /// Waits until everything recorded so far is acked, at most 10 s ([`Settings::flush_timeout`]).
+    ///
+    /// # Errors
+    /// [`TracingError::Timeout`] when something was not; [`flush_within`](Self::flush_within) says what.
+    pub async fn flush(&self) -> Result<()> {
+        self.flush_within(self.shared.settings.flush_timeout).await.map_err(|undelivered| told(&undelivered))
+    }
+
+    /// Waits until everything recorded so far is acked, at most `timeout`.
+    ///
+    /// # Errors
+    /// What was not acked in time. It stays where it is and is sent on.
+    pub async fn flush_within(&self, timeout: Duration) -> std::result::Result<(), Undelivered> {
+        if !self.is_enabled() || !self.is_started() {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.shared.command(Command::Flush { deadline: deadline(timeout), reply });
+        answer.await.unwrap_or(Ok(()))
+    }
+
+    /// Ends the traces that this client has begun and not ended (as failed, if an actor of theirs failed), delivers everything
+    /// recorded so far, at most for 10 s ([`Settings::flush_timeout`]), and disconnects. What is recorded afterwards is dropped, until
+    /// the next `connect`.
+    ///
+    /// # Errors
+    /// [`TracingError::Timeout`] when something was not delivered; [`shutdown_within`](Self::shutdown_within) says what.
+    pub async fn shutdown(&self) -> Result<()> {
+        self.shutdown_within(self.shared.settings.flush_timeout).await.map_err(|undelivered| told(&undelivered))
+    }
+
+    /// [`shutdown`](Self::shutdown) within `timeout`.
+    ///
+    /// # Errors
+    /// What was not acked in time. What of it is in the spool is sent at the next start, the rest is lost.
+    pub async fn shutdown_within(&self, timeout: Duration) -> std::result::Result<(), Undelivered> {
+        if !self.is_enabled() {
+            return Ok(());
+        }
+        self.shared.set_closed(true);
+        if !self.is_started() {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.shared.command(Command::Shutdown { deadline: deadline(timeout), reply: Some(reply) });
+        let outcome = answer.await.unwrap_or(Ok(()));
+        lock(&self.background).take();
+        *lock(&self.own) = Own { current: Uuid::now_v7(), started: false };
+        outcome
+    }
+
+    /// Whether there is a connection right now.
+    pub fn is_connected(&self) -> bool {
+        self.shared.state().status == Status::Connected
+    }
+
+    /// `Disconnected`, `Connecting`, `Connected` or `Reconnecting`.
+    pub fn connection_status(&self) -> String {
+        format!("{:?}", self.shared.state().status)
+    }
+
+    /// Why the last attempt to connect failed, or the last connection broke; `None` while connected.
+    pub fn last_error(&self) -> Option<String> {
+        self.shared.state().last_error.clone()
+    }
+
+    /// What the server allows, once connected in protocol v2.
+    pub fn server_limits(&self) -> Option<Limits> {
+        self.shared.state().limits.clone()
+    }
+
+    /// The client's own figures.
+    pub fn metrics(&self) -> ClientMetrics {
+        self.shared.metrics()
+    }
+
+    /// The id that the client gave itself; it is in every batch, and in what the server tells of a trace.
+    pub fn client_id(&self) -> &str {
+        &self.shared.client_id
+    }
+
+    /// The published configuration it was made with.
+    pub fn config(&self) -> &TracingConfig {
+        &self.shared.config
+    }
+
+    /// The settings beside it.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        self.shared.config.enabled
+    }
+
+    pub(super) fn command(&self, command: Command) -> Result<()> {
+        self.start_background()?;
+        self.shared.command(command);
+        Ok(())
+    }
+
+    fn is_started(&self) -> bool {
+        lock(&self.background).is_some()
+    }
+
+    /// Starts the background at the first use, and after a shutdown at the next `connect`.
+    fn start_background(&self) -> Result<()> {
+        if self.shared.is_running() {
+            return Ok(());
+        }
+        let mut background = lock(&self.background);
+        if self.shared.is_closed() {
+            return Err(TracingError::Disconnected);
+        }
+        if background.is_some() {
+            return Ok(());
+        }
+        let own = lock(&self.own).current;
+        let shared = Arc::clone(&self.shared);
+        // An url that is none: `connect` says so; without it, events wait for nothing, as long as the buffer has room.
+        let urls = driver::urls(&shared.config.server_url)?;
+        let started = transport::run(move || Box::pin(Driver::new(shared, urls, own).run()));
+        let started = started.map_err(|error| TracingError::ConnectionFailed(format!("no background: {error}")))?;
+        *background = Some(started);
+        self.shared.set_running(true);
+        Ok(())
+    }
+}
+
+impl Drop for TracingClient {
+    fn drop(&mut self) {
+        let Some(background) = lock(&self.background).take() else { return };
+        self.shared.set_closed(true);
+        self.shared.command(Command::Shutdown { deadline: deadline(DROP_PATIENCE), reply: None });
+        // Without a connection there is nothing to wait for but the spool, which is quick.
+        transport::join(&background, DROP_PATIENCE + DROP_PATIENCE / 5);
+    }
+}
+
+fn deadline(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    // A timeout beyond what a clock can hold is one for ever.
+    now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(365 * 86_400))
+}
+
+fn told(undelivered: &Undelivered) -> TracingError {
+    tracing::warn!(%undelivered, "not everything was delivered");
+    TracingError::Timeout
+}

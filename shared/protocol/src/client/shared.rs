@@ -1,0 +1,295 @@
+//! What the handles of a client and its background share.
+//!
+//! Guarantee: everything recorded is bounded by `buffer_bytes`, wherever it waits (as events, as batches, on its way), and whatever
+//! has to give way is counted under its reason and its trace.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+use uuid::Uuid;
+use web_time::Instant;
+
+use super::answers::Question;
+use super::batch::Outgoing;
+use super::buffer::{Buffer, Entry};
+use super::events::Opening;
+use super::metrics::{ClientMetrics, Counters, DropReason};
+use super::settings::{Settings, WhenFull};
+use super::wake::Wake;
+use super::{TracingConfig, TracingError, Undelivered};
+use crate::wire::Limits;
+use crate::{ExecutionStatus, FlowVersion};
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) config: TracingConfig,
+    pub(crate) settings: Settings,
+    /// The client's id for itself, in every batch.
+    pub(crate) client_id: String,
+    pub(crate) buffer: Buffer,
+    /// What is ready to be sent, oldest first.
+    backlog: Mutex<VecDeque<Outgoing>>,
+    commands: Mutex<VecDeque<Command>>,
+    pub(crate) wake: Wake,
+    /// Memory of everything recorded and not settled.
+    bytes: AtomicUsize,
+    /// Somebody who waits for room is told here.
+    room: Notify,
+    drops: Mutex<HashMap<Uuid, Drops>>,
+    pub(crate) counters: Counters,
+    pub(crate) state: Mutex<State>,
+    closed: AtomicBool,
+    running: AtomicBool,
+    next_request: AtomicU64,
+}
+
+/// What the background is to do.
+pub(crate) enum Command {
+    /// Answer once connected. `Err` at the deadline if `strict`.
+    Connect { deadline: Instant, strict: bool, reply: oneshot::Sender<Result<(), TracingError>> },
+    /// Begin a trace.
+    Start(Start),
+    /// End a trace, after everything recorded so far.
+    End { trace_id: Uuid, status: ExecutionStatus },
+    /// Answer once everything recorded so far is acked.
+    Flush { deadline: Instant, reply: oneshot::Sender<Result<(), Undelivered>> },
+    /// The same, after ending the client's own traces; then stop.
+    Shutdown { deadline: Instant, reply: Option<oneshot::Sender<Result<(), Undelivered>>> },
+    /// Ask the server.
+    Ask(Question),
+    /// Open a stream of live events.
+    Open(Opening),
+}
+
+/// A trace to begin.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) trace_id: Uuid,
+    pub(crate) flow_id: String,
+    pub(crate) version: FlowVersion,
+}
+
+/// Dropped events of a trace that the background has not heard of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Drops {
+    /// Before they were in a batch.
+    pub(crate) events: u64,
+    /// With their batch.
+    pub(crate) batched: u64,
+}
+
+/// What the background tells the handles.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) status: Status,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) v2: bool,
+    pub(crate) last_error: Option<String>,
+}
+
+/// As the published client names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Status {
+    #[default]
+    Disconnected,
+    Connecting,
+    Connected,
+    Reconnecting,
+}
+
+/// Why an event was not taken.
+pub(crate) enum NotTaken {
+    /// There is no room, and the caller may wait.
+    Full(Box<Entry>),
+    /// The client is shut down.
+    Closed,
+}
+
+impl Shared {
+    pub(crate) fn new(config: TracingConfig, settings: Settings) -> Self {
+        Self {
+            config,
+            settings,
+            client_id: Uuid::now_v7().to_string(),
+            buffer: Buffer::new(),
+            backlog: Mutex::default(),
+            commands: Mutex::default(),
+            wake: Wake::default(),
+            bytes: AtomicUsize::new(0),
+            room: Notify::new(),
+            drops: Mutex::default(),
+            counters: Counters::default(),
+            state: Mutex::default(),
+            closed: AtomicBool::new(false),
+            running: AtomicBool::new(false),
+            next_request: AtomicU64::new(1),
+        }
+    }
+
+    /// Takes an event, or says why not. Under `DropOldest` something else may give way for it; a dropped event counts as taken.
+    pub(crate) fn offer(&self, entry: Entry) -> Result<(), NotTaken> {
+        if self.closed.load(Ordering::Relaxed) {
+            self.drop_entry(&entry, DropReason::Closed);
+            return Err(NotTaken::Closed);
+        }
+        let (max, bytes) = (self.settings.buffer_bytes, entry.bytes);
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > max {
+            match self.settings.when_full {
+                WhenFull::DropOldest if self.make_room(max) => {}
+                WhenFull::Wait => {
+                    self.release(bytes);
+                    return Err(NotTaken::Full(Box::new(entry)));
+                }
+                WhenFull::DropOldest | WhenFull::DropNewest => {
+                    self.release(bytes);
+                    self.drop_entry(&entry, DropReason::BufferFull);
+                    return Ok(());
+                }
+            }
+        }
+        self.buffer.push(entry);
+        self.wake.if_asleep();
+        Ok(())
+    }
+
+    /// Takes an event, waiting for room if that is the policy.
+    pub(crate) async fn offer_or_wait(&self, entry: Entry) -> Result<(), TracingError> {
+        let mut entry = match self.offer(entry) {
+            Err(NotTaken::Full(entry)) if entry.bytes <= self.settings.buffer_bytes => entry,
+            Err(NotTaken::Full(entry)) => {
+                // Would not fit into an empty buffer: waiting would never end.
+                self.drop_entry(&entry, DropReason::BufferFull);
+                return Ok(());
+            }
+            Err(NotTaken::Closed) => return Err(TracingError::Disconnected),
+            Ok(()) => return Ok(()),
+        };
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // From here on a release is not missed, even before the first poll.
+            room.as_mut().enable();
+            entry = match self.offer(*entry) {
+                Err(NotTaken::Full(entry)) => entry,
+                Err(NotTaken::Closed) => return Err(TracingError::Disconnected),
+                Ok(()) => return Ok(()),
+            };
+            self.wake.now();
+            room.await;
+        }
+    }
+
+    /// Drops the oldest that is not on its way until there is room; says whether there is.
+    fn make_room(&self, max: usize) -> bool {
+        while self.bytes.load(Ordering::Relaxed) > max {
+            let oldest = {
+                let mut backlog = lock(&self.backlog);
+                // Requests are small, and a trace without its start or end is worth less than an event.
+                let place = backlog.iter().position(Outgoing::is_batch);
+                place.and_then(|place| backlog.remove(place))
+            };
+            if let Some(batch) = oldest {
+                self.release(batch.bytes());
+                self.drop_events(batch.trace_id, batch.events, DropReason::BufferFull);
+            } else if let Some(entry) = self.buffer.take_oldest() {
+                self.release(entry.bytes);
+                self.drop_entry(&entry, DropReason::BufferFull);
+            } else {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(crate) fn drop_entry(&self, entry: &Entry, reason: DropReason) {
+        self.counters.dropped(reason, 1);
+        Counters::add(&self.counters.unbatched, 1);
+        lock(&self.drops).entry(entry.trace_id).or_default().events += 1;
+    }
+
+    /// Events that were in a batch.
+    pub(crate) fn drop_events(&self, trace_id: Uuid, events: u32, reason: DropReason) {
+        self.counters.dropped(reason, u64::from(events));
+        lock(&self.drops).entry(trace_id).or_default().batched += u64::from(events);
+    }
+
+    /// What was dropped since the last call.
+    pub(crate) fn take_drops(&self) -> HashMap<Uuid, Drops> {
+        std::mem::take(&mut *lock(&self.drops))
+    }
+
+    /// Counts memory that the background took.
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts memory that was given back.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if self.settings.when_full == WhenFull::Wait {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// The queue of what is ready to be sent.
+    pub(crate) fn backlog(&self) -> MutexGuard<'_, VecDeque<Outgoing>> {
+        lock(&self.backlog)
+    }
+
+    /// Hands the background something to do.
+    pub(crate) fn command(&self, command: Command) {
+        lock(&self.commands).push_back(command);
+        self.wake.now();
+    }
+
+    pub(crate) fn take_commands(&self) -> VecDeque<Command> {
+        std::mem::take(&mut *lock(&self.commands))
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Whether the client is shut down.
+    pub(crate) fn set_closed(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
+        // Whoever waits for room will not get any.
+        self.room.notify_waiters();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the background runs.
+    pub(crate) fn set_running(&self, running: bool) {
+        self.running.store(running, Ordering::Release);
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// An id for a question.
+    pub(crate) fn next_request(&self) -> u64 {
+        self.next_request.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn metrics(&self) -> ClientMetrics {
+        let mut metrics = self.counters.snapshot();
+        let before_batches = self.counters.unbatched.load(Ordering::Relaxed);
+        let in_buffer = self.buffer.len() as u64;
+        metrics.events_recorded = metrics.events_batched + in_buffer + before_batches;
+        let settled = metrics.events_acked + metrics.events_rejected + metrics.events_dropped();
+        metrics.events_waiting = metrics.events_recorded.saturating_sub(settled);
+        metrics.buffered_bytes = self.bytes.load(Ordering::Relaxed) as u64;
+        metrics
+    }
+}
+
+/// Nothing panics while it holds one of these locks; if something did, what is in there is still whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,1 @@
+//! Browsers and Node: the platform's own WebSocket.

@@ -1,0 +1,4 @@
+//! Our own client, natively, against real servers.
+
+mod arrives;
+mod scene;
