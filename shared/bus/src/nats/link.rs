@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::address::{Addresses, setup};
 use super::options::NatsOptions;
-use crate::error::{BusError, BusErrorKind};
+use crate::error::BusError;
 use crate::stats::{BusStats, add};
 
 /// Messages that one subscription may hold before the client drops some. Everything we subscribe to is bounded in another way
@@ -63,8 +64,12 @@ impl Link {
         if let Some(file) = &options.root_certificates {
             connect = connect.add_root_certificates(file.clone());
         }
-        let servers = parse_servers(&options.url)?;
-        let client = connect.connect(servers).await.map_err(|error| setup(error.kind().to_string()))?;
+        let addresses = Addresses::parse(&options.url)?;
+        let client = addresses
+            .log_in(connect)
+            .connect(addresses.servers)
+            .await
+            .map_err(|error| setup(error.kind().to_string()))?;
         Ok(Self { client, events, dropped })
     }
 
@@ -126,27 +131,9 @@ fn reconnect_delay(attempts: usize) -> Duration {
     Duration::from_millis(50 << (attempts - 2).min(6)).min(Duration::from_secs(2))
 }
 
-fn parse_servers(url: &str) -> Result<Vec<ServerAddr>, BusError> {
-    let parsed = url.split(',').map(|part| part.trim().parse::<ServerAddr>()).collect::<Result<Vec<_>, _>>();
-    // The parser's message may repeat the url, and with it a password.
-    parsed.map_err(|_| setup("the url is not a comma-separated list of nats://host:port".to_owned()))
-}
-
-fn setup(reason: String) -> BusError {
-    BusError::new(BusErrorKind::Setup, "connect to nats", reason)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_wrong_url_is_named_without_its_password() {
-        let error = parse_servers("nats://user:secret@ho st:1").map(|_| ()).expect_err("must not parse");
-        assert_eq!(error.kind, BusErrorKind::Setup);
-        assert!(!error.to_string().contains("secret"));
-        assert_eq!(parse_servers("nats://a:1, tls://b:2").map(|servers| servers.len()).ok(), Some(2));
-    }
 
     #[test]
     fn reconnects_get_rarer_but_never_rare() {

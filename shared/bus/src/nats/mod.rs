@@ -6,6 +6,7 @@
 //!
 //! Left out on purpose: names that can be configured; installations that share a server use an account each.
 
+mod address;
 mod api;
 mod connection;
 mod consumer;

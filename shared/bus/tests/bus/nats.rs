@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
-use reflow_tracing_bus::{Bus, BusErrorKind, NatsBus, NatsOptions, PullLimits};
+use reflow_tracing_bus::{Bus, BusErrorKind, NatsBus, NatsOptions, PullLimits, TailFilter, TailItem};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::chunks::{chunk, chunk_of, id_of, limits, spawn_writer};
+use crate::support::chunks::{TENANT, chunk, chunk_of, id_of, limits, spawn_writer};
 use crate::support::{NatsServer, eventually, soon};
 
 fn options(url: String) -> NatsOptions {
@@ -325,4 +326,22 @@ async fn settings_that_cannot_work_are_told_without_secrets() {
     let error = NatsBus::connect(wrong).await.err().unwrap();
     assert_eq!(error.kind, BusErrorKind::Setup);
     assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn the_login_in_the_url_is_used_by_every_connection() {
+    for (authorization, login) in
+        [("user: reflow, password: 's/e,c:r@t'", "reflow:s%2Fe%2Cc%3Ar%40t"), ("token: 's3cr3t-token'", "s3cr3t-token")]
+    {
+        let server = NatsServer::start_with(&format!("authorization {{ {authorization} }}"));
+        let bus = bus(options(server.url().replace("nats://", &format!("nats://{login}@")))).await;
+        // Tails have a connection of their own.
+        let mut tail = soon("tail", bus.tail(TailFilter::tenant(TENANT))).await.unwrap();
+        soon("publish", bus.publish(chunk())).await.unwrap();
+        assert!(matches!(soon("the chunk", tail.stream.next()).await, Some(TailItem::Chunk(_))));
+
+        let stranger = NatsBus::connect(options(server.url())).await.unwrap();
+        let declared = tokio::time::timeout(Duration::from_millis(500), stranger.declare_when_reachable()).await;
+        assert!(declared.is_err() && !stranger.is_connected(), "without the login nobody gets in");
+    }
 }
