@@ -90,6 +90,7 @@ install_servers() {
     command -v haproxy >/dev/null || missing+=(haproxy)
     command -v docker-compose >/dev/null || missing+=(docker-compose) # checks the compose files; there is no engine
     command -v promtool >/dev/null || missing+=(prometheus)
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
     ((${#missing[@]})) || return 0
     [[ $(id -u) == 0 ]] || sudo=(sudo)
@@ -121,6 +122,12 @@ run_doc_tests() {
     fi
 }
 
+# The chart, with the real Helm engine. Only as a stage, like run_tests.
+helm_tests() {
+    export REFLOW_TEST_RUN=$run_dir
+    exec tests/helm/run.sh
+}
+
 # cargo-fuzz needs a nightly compiler; where there is none, property tests over arbitrary bytes have to do.
 fuzz() {
     local target
@@ -143,6 +150,7 @@ export REFLOW_TEST_BIN_DIR=$CARGO_TARGET_DIR/debug # built above: the harness ne
 stage "tests" run_tests --workspace || failed+=(tests)
 stage "documentation tests" run_doc_tests || failed+=("documentation tests")
 stage "compat tests" run_tests --manifest-path tests/compat/Cargo.toml || failed+=("compat tests")
+stage "helm" helm_tests || failed+=(helm)
 stage "fuzzing" fuzz || failed+=(fuzzing)
 
 left=$(still_running)
