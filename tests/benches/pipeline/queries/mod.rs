@@ -26,7 +26,9 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
     let store = sqlite.open().await?;
     let dataset = Dataset::write(&store, size).await?;
     store.close().await;
-    let standalone = Service::standalone().sqlite(&sqlite.path()).start().await?;
+    // After a day the work of compaction is done; here it would come all at once, among the questions.
+    let standalone = Service::standalone().sqlite(&sqlite.path()).env("REFLOW_TRACING_RETENTION__COMPACTION", "false");
+    let standalone = standalone.start().await?;
     let processes = [("standalone", standalone.process())];
     tell(report, "SQLite", &dataset, ask::all(&standalone.url(), &processes, &dataset, options).await?);
     drop(standalone);

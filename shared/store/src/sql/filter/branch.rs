@@ -95,53 +95,17 @@ impl Branch {
         }
     }
 
-    /// `FROM … WHERE …` of the branch.
-    pub fn restrict(self, filter: &TraceFilter, source: Source, actor: Option<i64>, cutoff_us: i64, sql: &mut Sql) {
-        match (source, actor, filter.execution_id) {
-            // CROSS JOIN: SQLite keeps that order; to PostgreSQL it is a join like any other.
-            (Source::Actor, Some(actor), _) => {
-                sql.push(" FROM trace_actors a CROSS JOIN traces t WHERE t.seq = a.trace AND a.actor = ")
-                    .literal(actor);
-            }
-            (Source::Execution, _, Some(id)) => {
-                // A trace that was told no execution goes by its own id.
-                sql.push(" FROM (SELECT x.seq FROM traces x WHERE x.execution_id = ").id(id);
-                sql.push(" UNION ALL SELECT x.seq FROM traces x WHERE x.execution_id IS NULL AND x.trace_id = ").id(id);
-                sql.push(") AS e CROSS JOIN traces t WHERE t.seq = e.seq");
-            }
-            _ => drop(sql.push(" FROM traces t WHERE 1 = 1")),
-        }
-        if let (Source::Traces | Source::Execution, Some(actor)) = (source, actor) {
-            sql.push(" AND (SELECT 1 FROM trace_actors a WHERE a.trace = t.seq AND a.actor = ").literal(actor);
-            sql.push(") = 1");
-        }
-        sql.push(" AND t.tenant = ").text(&key_text(&filter.tenant));
-        self.flow(filter, sql);
-        if let Some((from_us, to_us)) = filter.start_us {
-            sql.push(" AND t.start_us >= ").int(from_us).push(" AND t.start_us <= ").int(to_us);
-        }
-        if let Some(since_us) = filter.active_since_us {
-            // The first comparison is answered by the indexes; the second is exact.
-            sql.push(" AND t.active_step >= ").int(since_us / STEP_US);
-            sql.push(" AND t.last_received_us >= ").int(since_us);
-        }
-        self.status(filter, cutoff_us, sql);
-        self.error(filter, sql);
-    }
-
-    fn flow(self, filter: &TraceFilter, sql: &mut Sql) {
-        let Some(name) = filter.flow.as_deref().map(key_text) else { return };
+    /// What tells the branch from the others, as `AND …`.
+    fn conditions(self, filter: &TraceFilter, source: Source, cutoff_us: i64, sql: &mut Sql) {
+        let name = filter.flow.as_deref().map(key_text).unwrap_or_default();
         match self.flow {
             FlowBranch::Any => {}
             FlowBranch::Name => drop(sql.push(" AND t.flow_name = ").text(&name)),
             FlowBranch::Id => drop(sql.push(" AND t.flow_id <> t.flow_name AND t.flow_id = ").text(&name)),
         }
-    }
-
-    fn status(self, filter: &TraceFilter, cutoff_us: i64, sql: &mut Sql) {
         let step = cutoff_us / STEP_US;
         // A plus sign keeps both backends from the index on this column where another is better: flows and errors have their own.
-        let narrower = filter.flow.is_some() || asked_error(filter).is_some();
+        let narrower = source != Source::Traces || filter.flow.is_some() || asked_error(filter).is_some();
         let state = if narrower { " AND +t.state = " } else { " AND t.state = " };
         match self.status {
             StatusBranch::Any => {}
@@ -161,19 +125,65 @@ impl Branch {
             }
         }
     }
+}
 
-    fn error(self, filter: &TraceFilter, sql: &mut Sql) {
-        let Some(error) = asked_error(filter).map(str::as_bytes) else { return };
-        // The words of `traces_by_error`, so that it is found.
-        sql.push(
-            " AND (t.failed = 1 OR t.state = 2) AND substr(CASE WHEN t.ended IS NULL THEN substr(t.first_error, 9) ",
-        );
-        sql.push("ELSE substr(t.ended, 10) END, 1, 64) = ");
-        sql.arg(Arg::Bytes(error[..error.len().min(ERROR_PREFIX_BYTES)].to_vec()));
-        if error.len() >= ERROR_PREFIX_BYTES {
-            sql.push(" AND CASE WHEN t.ended IS NULL THEN substr(t.first_error, 9) ELSE substr(t.ended, 10) END = ");
-            sql.arg(Arg::Bytes(error.to_vec()));
+/// `FROM … WHERE …` of some branches: one, or as many as the source's traces are looked at for anyway.
+pub(super) fn restrict(
+    branches: &[Branch],
+    filter: &TraceFilter,
+    source: Source,
+    actor: Option<i64>,
+    cutoff_us: i64,
+    sql: &mut Sql,
+) {
+    match (source, actor, filter.execution_id) {
+        // CROSS JOIN: SQLite keeps that order; to PostgreSQL it is a join like any other.
+        (Source::Actor, Some(actor), _) => {
+            sql.push(" FROM trace_actors a CROSS JOIN traces t WHERE t.seq = a.trace AND a.actor = ").literal(actor);
         }
+        (Source::Execution, _, Some(id)) => {
+            // A trace that was told no execution goes by its own id.
+            sql.push(" FROM (SELECT x.seq FROM traces x WHERE x.execution_id = ").id(id);
+            sql.push(" UNION ALL SELECT x.seq FROM traces x WHERE x.execution_id IS NULL AND x.trace_id = ").id(id);
+            sql.push(") AS e CROSS JOIN traces t WHERE t.seq = e.seq");
+        }
+        _ => drop(sql.push(" FROM traces t WHERE 1 = 1")),
+    }
+    if let (Source::Traces | Source::Execution, Some(actor)) = (source, actor) {
+        sql.push(" AND (SELECT 1 FROM trace_actors a WHERE a.trace = t.seq AND a.actor = ").literal(actor);
+        sql.push(") = 1");
+    }
+    sql.push(" AND t.tenant = ").text(&key_text(&filter.tenant));
+    if let Some((from_us, to_us)) = filter.start_us {
+        sql.push(" AND t.start_us >= ").int(from_us).push(" AND t.start_us <= ").int(to_us);
+    }
+    if let Some(since_us) = filter.active_since_us {
+        // The first comparison is answered by the indexes; the second is exact.
+        sql.push(" AND t.active_step >= ").int(since_us / STEP_US);
+        sql.push(" AND t.last_received_us >= ").int(since_us);
+    }
+    match branches {
+        [branch] => branch.conditions(filter, source, cutoff_us, sql),
+        branches => {
+            for (index, branch) in branches.iter().enumerate() {
+                sql.push(if index == 0 { " AND (1 = 1" } else { " OR 1 = 1" });
+                branch.conditions(filter, source, cutoff_us, sql);
+            }
+            sql.push(")");
+        }
+    }
+    restrict_error(filter, sql);
+}
+
+fn restrict_error(filter: &TraceFilter, sql: &mut Sql) {
+    let Some(error) = asked_error(filter).map(str::as_bytes) else { return };
+    // The words of `traces_by_error`, so that it is found.
+    sql.push(" AND (t.failed = 1 OR t.state = 2) AND substr(CASE WHEN t.ended IS NULL THEN substr(t.first_error, 9) ");
+    sql.push("ELSE substr(t.ended, 10) END, 1, 64) = ");
+    sql.arg(Arg::Bytes(error[..error.len().min(ERROR_PREFIX_BYTES)].to_vec()));
+    if error.len() >= ERROR_PREFIX_BYTES {
+        sql.push(" AND CASE WHEN t.ended IS NULL THEN substr(t.first_error, 9) ELSE substr(t.ended, 10) END = ");
+        sql.arg(Arg::Bytes(error.to_vec()));
     }
 }
 

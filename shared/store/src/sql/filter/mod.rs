@@ -2,7 +2,7 @@
 
 mod branch;
 
-use branch::Branch;
+use branch::{Branch, restrict};
 
 use super::statement::{Arg, Sql};
 use crate::merge::actor_key;
@@ -77,13 +77,17 @@ impl<'f> Prepared<'f> {
 
     fn count_up_to(&self, source: Source, actor: Option<i64>, most: Option<i64>) -> Sql {
         let mut sql = Sql::new("SELECT CAST(");
-        for (index, branch) in self.branches.iter().enumerate() {
+        for (index, branches) in self.together(source).enumerate() {
             sql.push(if index == 0 { "(" } else { " + (" });
-            if actor.is_none() && self.is_simple() && branch.is_counted(self.filter) {
+            if let [branch] = branches
+                && actor.is_none()
+                && self.is_simple()
+                && branch.is_counted(self.filter)
+            {
                 branch.counted(self.filter, &mut sql);
             } else {
                 sql.push(if most.is_some() { "SELECT count(*) FROM (SELECT 1" } else { "SELECT count(*)" });
-                branch.restrict(self.filter, source, actor, self.cutoff_us, &mut sql);
+                restrict(branches, self.filter, source, actor, self.cutoff_us, &mut sql);
                 if let Some(most) = most {
                     sql.push(" LIMIT ").int(most).push(") AS few");
                 }
@@ -100,10 +104,10 @@ impl<'f> Prepared<'f> {
         let reach = bound(page.limit).saturating_add(bound(page.offset));
         let mut sql = Sql::new("SELECT ");
         sql.push(columns).push(" FROM (");
-        for (index, branch) in self.branches.iter().enumerate() {
+        for (index, branches) in self.together(source).enumerate() {
             sql.push(if index == 0 { "" } else { " UNION ALL " });
             sql.push("SELECT * FROM (SELECT t.seq, t.start_us, t.trace_id");
-            branch.restrict(self.filter, source, self.actor, self.cutoff_us, &mut sql);
+            restrict(branches, self.filter, source, self.actor, self.cutoff_us, &mut sql);
             if let Some((start_us, trace_id)) = page.after {
                 // The first comparison alone bounds the index scan in both backends; the second is exact.
                 sql.push(" AND t.start_us <= ").int(start_us);
@@ -114,6 +118,12 @@ impl<'f> Prepared<'f> {
         sql.push(") AS p JOIN traces t ON t.seq = p.seq ORDER BY p.start_us DESC, p.trace_id DESC LIMIT ");
         sql.int(bound(page.limit)).push(" OFFSET ").int(bound(page.offset));
         sql
+    }
+
+    /// The branches that one statement answers: each its own where an index does, all where rows are looked up one by one.
+    fn together(&self, source: Source) -> std::slice::Chunks<'_, Branch> {
+        let most = if source == Source::Traces { 1 } else { self.branches.len() };
+        self.branches.chunks(most.max(1))
     }
 
     /// Whether nothing but tenant, flow, status and actor is asked for: what `trace_counts` knows, but for the actor.
