@@ -13,7 +13,7 @@ from generate import OWNED, documented_values, readme_text, schema_text, setting
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 # Maps whose keys are the user's own, by definition; and what Kubernetes knows better.
-OPEN = {"stringMap", "environment"}
+OPEN = {"stringMap", "labels", "environment"}
 OPEN_PATHS = {"global", "nodeAffinity", "podAffinity", "podAntiAffinity"}
 
 
@@ -157,6 +157,7 @@ WRONG = {
     "a password that looks like a number": ("nats", "auth", "password", "12345678"),
     "a url of another scheme": ("bus", "url", "http://nats:4222"),
     "a digest that is none": ("query", "image", "digest", "sha256:abc"),
+    "a label that the chart sets": ("collector", "podLabels", "app.kubernetes.io/name", "mine"),
     "root": ("security", "runAsUser", 0),
 }
 
