@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from chart import COMPONENTS, NAMESPACE, render, selected
+from chart import COMPONENTS, NAMESPACE, case, merged, render, selected
 from executables import environment, program
 from processes import Ports, Process, eventually, rewrite, server_program
 from settings import FILE, file_of
@@ -27,8 +27,8 @@ VALUES = {
 
 
 class Release:
-    def __init__(self, folder):
-        self.objects, self.folder, self.ports, self.running = render(VALUES), folder, Ports(), {}
+    def __init__(self, folder, values):
+        self.objects, self.folder, self.ports, self.running = render(values), folder, Ports(), {}
 
     def secret(self, name, key):
         return base64.b64decode(self.objects.named("Secret", name)["data"][key]).decode()
@@ -115,6 +115,11 @@ class Release:
             text = text.replace(f"\nport = {port['containerPort']}", f"\nport = {self.ports.of(pod, port['containerPort'])}")
         if part == "writer":  # Its file has a port that it does not listen on.
             text = text.replace("\nport = 8080", "\nport = 1")
+        for mount in container["volumeMounts"]:
+            if "configMap" not in next(v for v in deployment["spec"]["template"]["spec"]["volumes"] if v["name"] == mount["name"]):
+                volume = self.folder / mount["name"]
+                volume.mkdir(exist_ok=True)
+                text = text.replace(f'"{mount["mountPath"]}/', f'"{volume}/')
         file = self.folder / f"{part}.toml"
         file.write_text(text)
         variables = self.environment(container, pod) | {"REFLOW_TRACING_HOST": "127.0.0.1"}
@@ -139,17 +144,25 @@ class Release:
         check = lambda: self.running[name].expect_running() and self.ask(pod, number, get["path"]) == 200
         eventually(check, f"{kind} of {name}", *self.running.values())
 
+    def services(self):
+        """Starts them all; each is ready before the next."""
+        for part in COMPONENTS:
+            container = self.service(part)
+            pod = self.objects.one("Deployment", part)["metadata"]["name"]
+            self.probe(part, pod, container, "livenessProbe")
+            self.probe(part, pod, container, "readinessProbe")
+
     def end(self):
         for process in self.running.values():
             process.kill()
 
 
 @pytest.fixture
-def release():
+def release(request):
     with tempfile.TemporaryDirectory(prefix="helm-", ignore_cleanup_errors=True) as folder:
         # As root, Postgres runs as another user and must get through to its own folder.
         Path(folder).chmod(0o711)
-        release = Release(Path(folder))
+        release = Release(Path(folder), getattr(request, "param", VALUES))
         yield release
         release.end()
 
@@ -165,12 +178,7 @@ def test_a_release_takes_a_batch_and_gives_it_back(release):
     migrated = release.to_end("migrate", job, job["args"])
     assert migrated.returncode == 0 and "migrations applied" in migrated.stdout, migrated.stderr
 
-    for part in COMPONENTS:
-        container = release.service(part)
-        pod = release.objects.one("Deployment", part)["metadata"]["name"]
-        release.probe(part, pod, container, "livenessProbe")
-        release.probe(part, pod, container, "readinessProbe")
-
+    release.services()
     test = release.objects.one("Pod")["spec"]["containers"][0]
     done = release.to_end("collector", test, test["args"])
     assert done.returncode == 0 and "10 events acked" in done.stdout, done.stderr
@@ -186,6 +194,19 @@ def test_a_release_takes_a_batch_and_gives_it_back(release):
     done = release.to_end("collector", test, test["args"])
     assert done.returncode == 0, done.stderr
 
+    for part in COMPONENTS:
+        assert release.running[part].stop() == 0, release.running[part].text()[-2000:]
+
+
+@pytest.mark.parametrize("release", [merged(case("sqlite"), {"config": VALUES["config"]})], ids=["sqlite"], indirect=True)
+def test_a_release_over_a_file_takes_a_batch_and_gives_it_back(release):
+    [server], nats = release.nats()
+    release.probe(server, server, nats, "readinessProbe")
+    release.services()
+    test = release.objects.one("Pod")["spec"]["containers"][0]
+    done = release.to_end("collector", test, test["args"])
+    assert done.returncode == 0 and "10 events acked" in done.stdout, done.stderr
+    assert (release.folder / "data" / "traces.db").stat().st_size > 0
     for part in COMPONENTS:
         assert release.running[part].stop() == 0, release.running[part].text()[-2000:]
 
