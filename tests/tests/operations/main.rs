@@ -7,6 +7,7 @@ mod dashboard;
 mod docs;
 mod front;
 mod metrics;
+mod program;
 mod promql;
 mod rolling;
 mod scene;

@@ -7,6 +7,7 @@ use reflow_tracing_tests::{
 };
 
 use crate::front::Front;
+use crate::program::Program;
 use crate::witness::{Kind, Testimony, Witness};
 
 /// How many acknowledgements show that load flows.
@@ -53,6 +54,7 @@ async fn no_client_sees_more_than_a_reconnect_while_every_part_restarts() -> Res
 
     let load = Load::start(vec![collectors.url()], &Options::default());
     progress(&load).await?;
+    let program = Program::start(collectors.url()).await?;
     let sender = Witness::start(Kind::Sender, collectors.url());
     let asker = Witness::start(Kind::Asker, collectors.url());
     let viewer = Witness::start(Kind::Viewer, queries.url());
@@ -94,8 +96,10 @@ async fn no_client_sees_more_than_a_reconnect_while_every_part_restarts() -> Res
     content("Postgres")?;
 
     let (sent, asked, watched) = (sender.hear().await?, asker.hear().await?, viewer.hear().await?);
+    let (recorded, figures) = program.finish().await?;
     let mut ledger = load.finish(patience()).await?;
     ledger.add(&sent.ledger);
+    ledger.add(&recorded);
     println!("{} batches of {} events", ledger.batches_sent(), ledger.events_sent());
     ledger.check_all(&cluster.postgres, &cluster.queries[0]).await?;
     // Two collectors restarted, and each may have been the one; the viewer saw two query services go.
@@ -104,6 +108,11 @@ async fn no_client_sees_more_than_a_reconnect_while_every_part_restarts() -> Res
         ensure!(testimony.reconnects <= 2, "{who}: {} reconnects", testimony.reconnects);
         ensure!(testimony.answered > PROGRESS, "{who}: only {} answers", testimony.answered);
     }
+    println!(
+        "our client: {} events, {} connections, {} batches of {} sent again",
+        figures.events_acked, figures.connections, figures.batches_resent, figures.batches_sent
+    );
+    ensure!(figures.connections <= 3 && figures.server_errors == 0, "our client: {figures:?}");
     ensure!(sent.retries == 0, "a batch was answered with an error {} times", sent.retries);
     Ok(())
 }
