@@ -45,3 +45,40 @@ fn every_setting_that_operators_are_told_of_exists() -> Result<()> {
     }
     Ok(())
 }
+
+/// The keys of a YAML file of nested maps, with dots between levels.
+fn keys_of(yaml: &str) -> BTreeSet<String> {
+    let mut path: Vec<(usize, &str)> = Vec::new();
+    let mut keys = BTreeSet::new();
+    for line in yaml.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        let Some((key, _)) = line.split_once(':') else { continue };
+        let depth = key.len() - key.trim_start().len();
+        path.retain(|(outer, _)| *outer < depth);
+        path.push((depth, key.trim()));
+        keys.insert(path.iter().map(|(_, key)| *key).collect::<Vec<_>>().join("."));
+    }
+    keys
+}
+
+#[test]
+fn commands_name_values_of_the_chart_and_links_lead_to_files() -> Result<()> {
+    let readme = read("README.md")?;
+    let values = keys_of(&read("../helm/reflow-tracing/values.yaml")?);
+    let set: Vec<_> = readme
+        .split_whitespace()
+        .filter_map(|word| word.trim_start_matches('`').split_once('='))
+        .map(|(key, _)| key)
+        .filter(|key| ["collector.", "writer.", "monitoring."].iter().any(|part| key.starts_with(part)))
+        .collect();
+    ensure!(set.len() >= 6, "only {set:?}");
+    for key in set {
+        ensure!(values.contains(key), "--set {key}: the chart has no such value");
+    }
+    for link in readme.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+        let (file, _) = link.split_once('#').unwrap_or((link, ""));
+        ensure!(link.starts_with("https://") || deploy().join(file).exists(), "{link} leads nowhere");
+    }
+    let minimal = readme.split_whitespace().find(|word| word.ends_with("-values.yaml")).context("no values file")?;
+    ensure!(deploy().join("..").join(minimal).exists(), "{minimal} is not there");
+    Ok(())
+}

@@ -1,5 +1,6 @@
 //! A program with the product's own client, which goes on recording whatever happens to the services.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +16,7 @@ const PACE: Duration = Duration::from_millis(2);
 
 /// A program at work.
 pub struct Program {
-    client: TracingClient,
+    client: Arc<TracingClient>,
     trace_id: TraceId,
     stop: CancellationToken,
     task: JoinHandle<Result<Vec<Value>>>,
@@ -23,19 +24,19 @@ pub struct Program {
 
 impl Program {
     pub async fn start(url: String) -> Result<Self> {
-        let client = TracingClient::new(TracingConfig { server_url: url, ..TracingConfig::default() });
+        let client = Arc::new(TracingClient::new(TracingConfig { server_url: url, ..TracingConfig::default() }));
         client.connect().await?;
         let version = FlowVersion { major: 1, minor: 0, patch: 0, git_hash: None, timestamp: chrono::Utc::now() };
         let trace_id = client.start_trace(FlowId("program".to_owned()), version).await?;
         let stop = CancellationToken::new();
-        let (recording, stopped) = (client.clone(), stop.clone());
+        let (recording, trace, stopped) = (Arc::clone(&client), trace_id.clone(), stop.clone());
         let task = tokio::spawn(async move {
             let mut events = Vec::new();
             while !stopped.is_cancelled() {
                 tokio::time::sleep(PACE).await;
-                let event = TraceEvent::message_sent("generator", "out".into(), "Number".into(), 8);
+                let event = TraceEvent::message_sent("generator".into(), "out".into(), "Number".into(), 8);
                 events.push(serde_json::to_value(&event)?);
-                recording.record_event(trace_id, event).await?;
+                recording.record_event(trace.clone(), event).await?;
             }
             Ok(events)
         });
