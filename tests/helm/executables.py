@@ -6,11 +6,18 @@ from pathlib import Path
 
 from chart import ROOT, secret_of
 
-PROGRAMS = {"collector": "reflow-collector", "writer": "reflow-writer", "query": "reflow-query", "migrate": "reflow-writer"}
+PROGRAMS = {
+    "collector": "reflow-collector",
+    "writer": "reflow-writer",
+    "query": "reflow-query",
+    "migrate": "reflow-writer",
+}
 
 
 def program(part):
-    folder = os.environ.get("REFLOW_TEST_BIN_DIR") or Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
+    folder = (
+        os.environ.get("REFLOW_TEST_BIN_DIR") or Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
+    )
     file = Path(folder) / PROGRAMS[part]
     assert file.is_file(), f"{file} is missing: cargo build --workspace --bins"
     return file

@@ -38,9 +38,13 @@ OWNED = {
 
 def settings():
     """Every documented setting: path -> (default as JSON or None, what it does)."""
-    rows = re.findall(r"^\| `([a-z_.0-9]+)`<br>`[A-Z_0-9]+` \| (.+?) \| (.+?) \| .+ \|$", SETTINGS.read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([a-z_.0-9]+)`<br>`[A-Z_0-9]+` \| (.+?) \| (.+?) \| .+ \|$", SETTINGS.read_text(), re.MULTILINE
+    )
     assert len(rows) > 50, "the table of settings has another form than this script reads"
-    return {path: (None if default == "unset" else json.loads(default.strip("`")), what) for path, default, what in rows}
+    return {
+        path: (None if default == "unset" else json.loads(default.strip("`")), what) for path, default, what in rows
+    }
 
 
 def setting_schema(path, default, what):

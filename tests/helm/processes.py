@@ -56,8 +56,15 @@ class Process:
         marks = {key: os.environ[key] for key in ("REFLOW_TEST_RUN",) if key in os.environ}
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
-                command, env={"PATH": os.environ["PATH"], **marks, **environment}, cwd=folder, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, preexec_fn=end_with_us, user=user, group=user and pwd.getpwnam(user).pw_gid,
+                command,
+                env={"PATH": os.environ["PATH"], **marks, **environment},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=end_with_us,
+                user=user,
+                group=user and pwd.getpwnam(user).pw_gid,
             )
 
     def text(self):

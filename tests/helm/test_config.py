@@ -4,6 +4,7 @@ import base64
 import tomllib
 
 import pytest
+
 from chart import CASES, COMPONENTS, EXTERNAL, case, loaded, merged, render, rendered, variable
 from executables import environment, run
 from generate import OWNED, settings
@@ -58,7 +59,9 @@ def test_ports_and_deadlines_are_those_of_the_configuration(name, part, tmp_path
     [container] = spec["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports["admin"] == config["metrics"]["port"] and config["metrics"]["enabled"] is True
-    assert config["metrics"].get("host") in (None, "", config["server"]["host"]) and config["server"]["host"] == "0.0.0.0"
+    assert (
+        config["metrics"].get("host") in (None, "", config["server"]["host"]) and config["server"]["host"] == "0.0.0.0"
+    )
     if part != "writer":
         assert ports["protocol"] == config["server"]["port"]
     assert spec["terminationGracePeriodSeconds"] > config["limits"]["drain_deadline_secs"]
@@ -90,15 +93,18 @@ def test_the_migration_has_the_environment_that_it_needs(name):
 
 
 def test_values_of_every_kind_reach_the_file():
-    values = merged(EXTERNAL, {
-        "config": {
-            "tenant": 'a-"b',
-            "bus": {"nats": {"stream_max_bytes": 1125899906842624}},
-            "storage": {"sqlite": {"cache_size": -4096}},
-            "retention": {"compaction": False},
+    values = merged(
+        EXTERNAL,
+        {
+            "config": {
+                "tenant": 'a-"b',
+                "bus": {"nats": {"stream_max_bytes": 1125899906842624}},
+                "storage": {"sqlite": {"cache_size": -4096}},
+                "retention": {"compaction": False},
+            },
+            "query": {"config": {"tenant": "other", "limits": {"max_subscriptions": 5}}},
         },
-        "query": {"config": {"tenant": "other", "limits": {"max_subscriptions": 5}}},
-    })
+    )
     objects = render(values)
     config, other = config_of(objects, "collector"), config_of(objects, "query")
     assert config["tenant"] == 'a-"b' and other["tenant"] == "other"

@@ -1,6 +1,7 @@
 """How pods end: time for it, and nothing that keeps a node from being emptied."""
 
 import pytest
+
 from chart import CASES, COMPONENTS, EXTERNAL, case, merged, render, rendered
 from settings import config_of
 
@@ -21,10 +22,13 @@ def test_a_pod_has_time_to_drain(name, part):
 
 
 def test_the_grace_period_follows_the_drain_deadline_of_each_service():
-    values = merged(EXTERNAL, {
-        "config": {"limits": {"drain_deadline_secs": 100}},
-        "query": {"config": {"limits": {"drain_deadline_secs": 300}}, "preStopSeconds": 7},
-    })
+    values = merged(
+        EXTERNAL,
+        {
+            "config": {"limits": {"drain_deadline_secs": 100}},
+            "query": {"config": {"limits": {"drain_deadline_secs": 300}}, "preStopSeconds": 7},
+        },
+    )
     objects = render(values)
     assert [grace(objects, part) for part in COMPONENTS] == [(110, 5, 100), (105, 0, 100), (312, 7, 300)]
 
@@ -71,7 +75,9 @@ def test_nats_keeps_its_quorum():
     objects = render(case("minimal") | {"nats": {"enabled": True}})
     servers = objects.one("StatefulSet", "nats")["spec"]
     assert servers["replicas"] == 3 and servers["podManagementPolicy"] == "Parallel"
-    [rule] = servers["template"]["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    [rule] = servers["template"]["spec"]["affinity"]["podAntiAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]
     assert rule["topologyKey"] == "kubernetes.io/hostname"
     assert rule["labelSelector"] == servers["selector"]
     assert objects.one("PodDisruptionBudget", "nats")["spec"]["maxUnavailable"] == 1

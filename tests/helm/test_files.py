@@ -3,6 +3,7 @@
 import json
 
 import yaml
+
 from chart import CHART, ROOT, rendered
 from generate import copies
 
@@ -40,9 +41,14 @@ def test_labels_that_a_prometheus_selects_by_are_set():
 
 
 def test_jobs_have_the_names_that_alerts_and_dashboards_know():
-    jobs = {scrape["job_name"] for scrape in yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]}
+    jobs = {
+        scrape["job_name"]
+        for scrape in yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    }
     made = set()
     for monitor in rendered("production").of("ServiceMonitor"):
-        [service] = rendered("production").of("Service").component(monitor["metadata"]["labels"]["app.kubernetes.io/component"])
+        [service] = (
+            rendered("production").of("Service").component(monitor["metadata"]["labels"]["app.kubernetes.io/component"])
+        )
         made.add(service["metadata"]["labels"][monitor["spec"]["jobLabel"]])
     assert made == {"collector", "writer", "query"} and made <= jobs

@@ -8,6 +8,7 @@ import helm_python
 import jsonschema
 import kubernetes_validate
 import pytest
+
 from chart import CASES, CHART, case, render, rendered, texts
 
 # The oldest that the chart allows, one in between, the newest whose schemas there are.
@@ -43,10 +44,23 @@ def test_every_kind_is_made_by_some_file():
     """So that the two tests above cover every template."""
     made = {thing["kind"] for name in CASES for thing in rendered(name)}
     assert made == CUSTOM | {
-        "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "Job", "NetworkPolicy", "PersistentVolumeClaim",
-        "Pod", "PodDisruptionBudget", "Secret", "Service", "ServiceAccount", "StatefulSet",
+        "ConfigMap",
+        "Deployment",
+        "HorizontalPodAutoscaler",
+        "Ingress",
+        "Job",
+        "NetworkPolicy",
+        "PersistentVolumeClaim",
+        "Pod",
+        "PodDisruptionBudget",
+        "Secret",
+        "Service",
+        "ServiceAccount",
+        "StatefulSet",
     }
-    sources = {str(path.relative_to(CHART)) for path in (CHART / "templates").rglob("*.yaml")} - {"templates/checks.yaml"}
+    sources = {str(path.relative_to(CHART)) for path in (CHART / "templates").rglob("*.yaml")} - {
+        "templates/checks.yaml"
+    }
     used = set()
     for name in CASES:
         used |= {path.split("/", 1)[1] for path, text in texts(case(name)).items() if text.strip()}

@@ -4,13 +4,20 @@ A small model of what a cluster would decide: a connection passes if the policie
 """
 
 import pytest
+
 from chart import EXTERNAL, case, merged, pods, render, rendered
 
 # (from, to, port's name): every connection between pods of a release that is needed.
 NEEDED = [
-    ("collector", "nats", "nats"), ("writer", "nats", "nats"), ("query", "nats", "nats"), ("nats", "nats", "cluster"),
-    ("writer", "postgres", "postgres"), ("query", "postgres", "postgres"), ("migrate", "postgres", "postgres"),
-    ("round-trip", "collector", "protocol"), ("round-trip", "query", "protocol"),
+    ("collector", "nats", "nats"),
+    ("writer", "nats", "nats"),
+    ("query", "nats", "nats"),
+    ("nats", "nats", "cluster"),
+    ("writer", "postgres", "postgres"),
+    ("query", "postgres", "postgres"),
+    ("migrate", "postgres", "postgres"),
+    ("round-trip", "collector", "protocol"),
+    ("round-trip", "query", "protocol"),
 ]
 PARTS = ["collector", "writer", "query", "nats", "postgres", "migrate", "round-trip"]
 
@@ -31,7 +38,11 @@ def lets(rules, peer_key, peer, port):
         for entry in rule[peer_key]:
             if kind == "pod" and set(entry) == {"podSelector"} and matches(entry["podSelector"], labels):
                 return True
-            if kind == "namespace" and set(entry) == {"namespaceSelector"} and matches(entry["namespaceSelector"], labels):
+            if (
+                kind == "namespace"
+                and set(entry) == {"namespaceSelector"}
+                and matches(entry["namespaceSelector"], labels)
+            ):
                 return True
             if kind == "outside" and "ipBlock" in entry:
                 return True
@@ -42,7 +53,7 @@ class Network:
     def __init__(self, objects):
         self.policies = objects.of("NetworkPolicy")
         self.labels, self.ports = {}, {}
-        for thing, pod in pods(objects):
+        for _, pod in pods(objects):
             part = pod["metadata"]["labels"]["app.kubernetes.io/component"]
             self.labels[part] = pod["metadata"]["labels"]
             for container in pod["spec"]["containers"]:
@@ -113,16 +124,25 @@ def test_everybody_who_looks_up_names_may(network):
 
 
 def test_external_servers_are_reached_at_their_ports():
-    values = merged(EXTERNAL, {
-        "networkPolicy": {"enabled": True, "ports": {"postgres": 6432}},
-        "directory": {"url": "redis://r:6379"},
-        "telemetry": {"otlpEndpoint": "http://o:4317"},
-    })
+    values = merged(
+        EXTERNAL,
+        {
+            "networkPolicy": {"enabled": True, "ports": {"postgres": 6432}},
+            "directory": {"url": "redis://r:6379"},
+            "telemetry": {"otlpEndpoint": "http://o:4317"},
+        },
+    )
     network = Network(render(values))
-    reached = {part: {port for port in (4222, 5432, 6432, 6379, 4317, 443) if network.goes_out(part, port)} for part in network.labels}
+    reached = {
+        part: {port for port in (4222, 5432, 6432, 6379, 4317, 443) if network.goes_out(part, port)}
+        for part in network.labels
+    }
     assert reached == {
-        "collector": {4222, 6379, 4317}, "writer": {4222, 6432, 4317}, "query": {4222, 6432, 4317},
-        "migrate": {6432}, "round-trip": set(),
+        "collector": {4222, 6379, 4317},
+        "writer": {4222, 6432, 4317},
+        "query": {4222, 6432, 4317},
+        "migrate": {6432},
+        "round-trip": set(),
     }
 
 
@@ -142,5 +162,10 @@ def test_a_rule_lets_through_to_and_from_single_parts_not_whole_namespaces(netwo
                 assert len([part for part in PARTS if matches(peer["podSelector"], network.labels[part])]) == 1, source
     # Of what is not needed, a pod may not even try to reach a database or a bus.
     ports = {"nats": 4222, "postgres": 5432}
-    may = {(s, t) for s in PARTS for t, port in ports.items() if lets(network.rules(s, "egress"), "to", ("pod", network.labels[t]), port)}
+    may = {
+        (s, t)
+        for s in PARTS
+        for t, port in ports.items()
+        if lets(network.rules(s, "egress"), "to", ("pod", network.labels[t]), port)
+    }
     assert may == {(source, target) for source, target, name in NEEDED if name in ports}

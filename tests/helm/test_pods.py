@@ -1,6 +1,7 @@
 """What holds for every pod: how it is locked in, selected, probed and ended."""
 
 import pytest
+
 from chart import CASES, COMPONENTS, EXTERNAL, case, containers, merged, pods, render, rendered, selected, selects
 
 
@@ -15,11 +16,15 @@ def test_no_pod_gets_service_links_or_a_token(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_container_is_locked_in(name):
-    for thing, pod, container in containers(rendered(name)):
+    for _, pod, container in containers(rendered(name)):
         user, own = pod["spec"]["securityContext"], container["securityContext"]
         assert user["runAsNonRoot"] is True and user["runAsUser"] > 0 and user["runAsGroup"] > 0
         assert user["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert own == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        assert own == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
         for field in ("hostNetwork", "hostPID", "hostIPC"):
             assert field not in pod["spec"]
         assert not any("hostPath" in volume for volume in pod["spec"].get("volumes", []))

@@ -6,6 +6,7 @@ import shlex
 import helm_python
 import pytest
 import yaml
+
 from chart import CHART, ROOT, case, merged, render
 
 README = (CHART / "README.md").read_text()
@@ -22,7 +23,11 @@ def commands(text=README):
 
 
 def installs(text=README):
-    return [words for words in commands(text) if words[:1] == ["helm"] and "helm/reflow-tracing" in words and words[1] in ("install", "upgrade")]
+    return [
+        words
+        for words in commands(text)
+        if words[:1] == ["helm"] and "helm/reflow-tracing" in words and words[1] in ("install", "upgrade")
+    ]
 
 
 def values_of(words):

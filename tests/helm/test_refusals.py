@@ -2,6 +2,7 @@
 
 import helm_python
 import pytest
+
 from chart import EXTERNAL, case, merged, render
 
 SQLITE = {"store": {"backend": "sqlite"}, "bus": EXTERNAL["bus"], "writer": {"replicas": 1}, "query": {"replicas": 1}}
@@ -25,28 +26,96 @@ REFUSED = {
     "sqlite and postgres": (merged(SQLITE, EXTERNAL), "store.backend is sqlite, but a Postgres is set"),
     "sqlite, two writers": (merged(SQLITE, {"writer": {"replicas": 2}}), "set writer.replicas to 1"),
     "sqlite, two query services": (merged(SQLITE, {"query": {"replicas": 2}}), "set query.replicas to 1"),
-    "sqlite, writers that scale": (merged(SQLITE, {"writer": {"autoscaling": {"enabled": True}}}), "writer.autoscaling.enabled to false"),
-    "sqlite, readers that scale": (merged(SQLITE, {"query": {"autoscaling": {"enabled": True}}}), "query.autoscaling.enabled to false"),
-    "sqlite, writers by lag": (merged(SQLITE, {"writer": {"keda": {"enabled": True, "natsMonitoring": "n:8222"}}}), "writer.keda.enabled to false"),
-    "sqlite elsewhere": (merged(SQLITE, {"query": {"affinity": {"podAffinity": {"x": 1}}}}), "query.affinity.podAffinity"),
-    "two redis": (merged(EXTERNAL, {"directory": {"url": "redis://r", "existingSecret": {"name": "x"}}}), "directory.url and"),
-    "two otlp": (merged(EXTERNAL, {"telemetry": {"otlpEndpoint": "http://o:1", "existingSecret": {"name": "x"}}}), "telemetry.otlpEndpoint and"),
-    "killed too early": (merged(EXTERNAL, {"collector": {"terminationGracePeriodSeconds": 34}}), "terminationGracePeriodSeconds is 34"),
-    "a long drain of one service": (merged(EXTERNAL, {"query": {"terminationGracePeriodSeconds": 60, "config": {"limits": {"drain_deadline_secs": 90}}}}), "take 100"),
-    "least above most": (merged(EXTERNAL, {"query": {"autoscaling": {"enabled": True, "minReplicas": 9}}}), "query.autoscaling.minReplicas"),
-    "one port for two": (merged(EXTERNAL, {"config": {"server": {"port": 9090}}}), "server.port and metrics.port of collector are both 9090"),
+    "sqlite, writers that scale": (
+        merged(SQLITE, {"writer": {"autoscaling": {"enabled": True}}}),
+        "writer.autoscaling.enabled to false",
+    ),
+    "sqlite, readers that scale": (
+        merged(SQLITE, {"query": {"autoscaling": {"enabled": True}}}),
+        "query.autoscaling.enabled to false",
+    ),
+    "sqlite, writers by lag": (
+        merged(SQLITE, {"writer": {"keda": {"enabled": True, "natsMonitoring": "n:8222"}}}),
+        "writer.keda.enabled to false",
+    ),
+    "sqlite elsewhere": (
+        merged(SQLITE, {"query": {"affinity": {"podAffinity": {"x": 1}}}}),
+        "query.affinity.podAffinity",
+    ),
+    "two redis": (
+        merged(EXTERNAL, {"directory": {"url": "redis://r", "existingSecret": {"name": "x"}}}),
+        "directory.url and",
+    ),
+    "two otlp": (
+        merged(EXTERNAL, {"telemetry": {"otlpEndpoint": "http://o:1", "existingSecret": {"name": "x"}}}),
+        "telemetry.otlpEndpoint and",
+    ),
+    "killed too early": (
+        merged(EXTERNAL, {"collector": {"terminationGracePeriodSeconds": 34}}),
+        "terminationGracePeriodSeconds is 34",
+    ),
+    "a long drain of one service": (
+        merged(
+            EXTERNAL,
+            {"query": {"terminationGracePeriodSeconds": 60, "config": {"limits": {"drain_deadline_secs": 90}}}},
+        ),
+        "take 100",
+    ),
+    "least above most": (
+        merged(EXTERNAL, {"query": {"autoscaling": {"enabled": True, "minReplicas": 9}}}),
+        "query.autoscaling.minReplicas",
+    ),
+    "one port for two": (
+        merged(EXTERNAL, {"config": {"server": {"port": 9090}}}),
+        "server.port and metrics.port of collector are both 9090",
+    ),
     "a service port for two": (merged(EXTERNAL, {"query": {"service": {"port": 9090}}}), "query.service.port is 9090"),
-    "an ingress for every host": (merged(EXTERNAL, {"collector": {"ingress": {"enabled": True}}}), "collector.ingress.host"),
-    "an impatient ingress": (merged(EXTERNAL, {"query": {"ingress": {"enabled": True, "host": "h", "websocketTimeoutSecs": 30}}}), "pings come only every 30 s"),
+    "an ingress for every host": (
+        merged(EXTERNAL, {"collector": {"ingress": {"enabled": True}}}),
+        "collector.ingress.host",
+    ),
+    "an impatient ingress": (
+        merged(EXTERNAL, {"query": {"ingress": {"enabled": True, "host": "h", "websocketTimeoutSecs": 30}}}),
+        "pings come only every 30 s",
+    ),
     "a route to nowhere": (merged(EXTERNAL, {"query": {"httpRoute": {"enabled": True}}}), "query.httpRoute.parentRefs"),
-    "more connections than a pod takes": (merged(EXTERNAL, {"collector": {"autoscaling": {"enabled": True, "connections": {"enabled": True, "perPod": 10000}}}}), "perPod is 10000"),
-    "two that scale writers": (merged(EXTERNAL, {"writer": {"autoscaling": {"enabled": True}, "keda": {"enabled": True, "natsMonitoring": "n:8222"}}}), "choose one"),
-    "least writers above most": (merged(EXTERNAL, {"writer": {"keda": {"enabled": True, "natsMonitoring": "n:8222", "minReplicas": 9}}}), "writer.keda.minReplicas"),
+    "more connections than a pod takes": (
+        merged(
+            EXTERNAL,
+            {"collector": {"autoscaling": {"enabled": True, "connections": {"enabled": True, "perPod": 10000}}}},
+        ),
+        "perPod is 10000",
+    ),
+    "two that scale writers": (
+        merged(
+            EXTERNAL,
+            {"writer": {"autoscaling": {"enabled": True}, "keda": {"enabled": True, "natsMonitoring": "n:8222"}}},
+        ),
+        "choose one",
+    ),
+    "least writers above most": (
+        merged(EXTERNAL, {"writer": {"keda": {"enabled": True, "natsMonitoring": "n:8222", "minReplicas": 9}}}),
+        "writer.keda.minReplicas",
+    ),
     "lag asked of nobody": (merged(EXTERNAL, {"writer": {"keda": {"enabled": True}}}), "writer.keda.natsMonitoring"),
-    "lag asked of no prometheus": (merged(EXTERNAL, {"writer": {"keda": {"enabled": True, "trigger": "prometheus"}}}), "writer.keda.prometheusAddress"),
-    "streams larger than the disk": (merged(IN_CHART, {"nats": {"storage": {"sizeGi": 2}}, "config": {"bus": {"nats": {"stream_max_bytes": 2**31}}}}), "raise it"),
-    "more copies than servers": (merged(IN_CHART, {"config": {"bus": {"nats": {"replicas": 5}}}}), "config.bus.nats.replicas is 5, but nats.replicas is 3"),
-    "more connections than postgres takes": (merged(IN_CHART, {"writer": {"keda": {"enabled": True, "maxReplicas": 30}}}), "postgres.maxConnections is 200"),
+    "lag asked of no prometheus": (
+        merged(EXTERNAL, {"writer": {"keda": {"enabled": True, "trigger": "prometheus"}}}),
+        "writer.keda.prometheusAddress",
+    ),
+    "streams larger than the disk": (
+        merged(
+            IN_CHART, {"nats": {"storage": {"sizeGi": 2}}, "config": {"bus": {"nats": {"stream_max_bytes": 2**31}}}}
+        ),
+        "raise it",
+    ),
+    "more copies than servers": (
+        merged(IN_CHART, {"config": {"bus": {"nats": {"replicas": 5}}}}),
+        "config.bus.nats.replicas is 5, but nats.replicas is 3",
+    ),
+    "more connections than postgres takes": (
+        merged(IN_CHART, {"writer": {"keda": {"enabled": True, "maxReplicas": 30}}}),
+        "postgres.maxConnections is 200",
+    ),
 }
 
 
@@ -61,10 +130,19 @@ def test_one_mistake_is_told_alone():
 
 
 def test_all_mistakes_are_told_at_once():
-    assert len(refusal({"store": {"backend": "sqlite"}, "query": {"preStopSeconds": 60, "terminationGracePeriodSeconds": 1}})) == 4
+    assert (
+        len(
+            refusal(
+                {"store": {"backend": "sqlite"}, "query": {"preStopSeconds": 60, "terminationGracePeriodSeconds": 1}}
+            )
+        )
+        == 4
+    )
 
 
-@pytest.mark.parametrize("values", [EXTERNAL, IN_CHART, SQLITE, case("minimal")], ids=["external", "in-chart", "sqlite", "minimal"])
+@pytest.mark.parametrize(
+    "values", [EXTERNAL, IN_CHART, SQLITE, case("minimal")], ids=["external", "in-chart", "sqlite", "minimal"]
+)
 def test_what_they_begin_from_is_good(values):
     assert render(values)
 

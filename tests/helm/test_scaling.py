@@ -1,6 +1,7 @@
 """Who sets the number of pods, and by what."""
 
 import pytest
+
 from chart import CASES, COMPONENTS, EXTERNAL, ROOT, merged, render, rendered
 from settings import config_of
 

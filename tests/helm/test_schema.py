@@ -7,6 +7,7 @@ import helm_python
 import jsonschema
 import pytest
 import yaml
+
 from chart import CASES, CHART, EXTERNAL, case, loaded, merged, render
 from generate import OWNED, documented_values, readme_text, schema_text, settings
 
@@ -56,7 +57,9 @@ def test_every_object_is_closed():
         assert schema.get("additionalProperties") is False, ".".join(path)
 
 
-@pytest.mark.parametrize("path", [".".join(path) for path, _ in objects_of(SCHEMA) if path[-1:] and path[-1] not in OPEN_PATHS] + [""])
+@pytest.mark.parametrize(
+    "path", [".".join(path) for path, _ in objects_of(SCHEMA) if path[-1:] and path[-1] not in OPEN_PATHS] + [""]
+)
 def test_helm_refuses_an_unknown_key(path):
     keys = tuple(path.split(".")) if path else ()
     with pytest.raises(helm_python.HelmError) as caught:
@@ -138,7 +141,12 @@ def test_examples_are_valid(name):
 
 def test_a_value_that_is_taken_away_is_missed():
     """Helm removes a key that is null; a template would print nothing in its place."""
-    for path in (("collector", "replicas"), ("nats", "storage", "sizeGi"), ("image",), ("writer", "image", "repository")):
+    for path in (
+        ("collector", "replicas"),
+        ("nats", "storage", "sizeGi"),
+        ("image",),
+        ("writer", "image", "repository"),
+    ):
         with pytest.raises(helm_python.HelmError):
             render(merged(EXTERNAL, set_at(path, None)))
 

@@ -4,6 +4,7 @@ import base64
 
 import pytest
 import yaml
+
 from chart import CASES, EXTERNAL, NAMESPACE, case, containers, merged, render, rendered, secret_of, texts
 
 PASSWORD = "hunter2hunter2"

@@ -5,6 +5,7 @@ import tomllib
 
 import helm_python
 import pytest
+
 from chart import CASES, CHART, COMPONENTS, EXTERNAL, ROOT, case, loaded, merged, pods, render, rendered
 
 # As released. A Deployment's selector, and much of a StatefulSet, cannot be changed: an upgrade would fail.
@@ -17,7 +18,10 @@ def fixed(objects):
     for thing in objects.of("Deployment", "StatefulSet"):
         spec = thing["spec"]
         parts[thing["kind"], thing["metadata"]["name"]] = (
-            spec["selector"], spec.get("serviceName"), spec.get("podManagementPolicy"), spec.get("volumeClaimTemplates"),
+            spec["selector"],
+            spec.get("serviceName"),
+            spec.get("podManagementPolicy"),
+            spec.get("volumeClaimTemplates"),
         )
     return parts
 
@@ -31,12 +35,16 @@ def test_selectors_are_as_released(name):
 
 def test_names_are_as_released():
     """A renamed object is another one: the old is deleted with what hangs on it."""
-    found = {(thing["kind"], thing["metadata"]["name"]) for thing in rendered("minimal").of("Deployment", "StatefulSet", "Service")}
+    found = {
+        (thing["kind"], thing["metadata"]["name"])
+        for thing in rendered("minimal").of("Deployment", "StatefulSet", "Service")
+    }
     stem = "reflow-reflow-tracing"
     assert found == {
         *(("Deployment", f"{stem}-{part}") for part in COMPONENTS),
         *(("Service", f"{stem}-{part}") for part in [*COMPONENTS, "nats", "nats-headless", "postgres"]),
-        ("StatefulSet", f"{stem}-nats"), ("StatefulSet", f"{stem}-postgres"),
+        ("StatefulSet", f"{stem}-nats"),
+        ("StatefulSet", f"{stem}-postgres"),
     }
 
 
@@ -48,10 +56,16 @@ def test_a_newer_chart_and_other_values_change_nothing_that_is_fixed(tmp_path):
     assert text.count("9.9.9") == 2
     (newer / "Chart.yaml").write_text(text)
     base = {"nats": {"enabled": True}, "postgres": {"enabled": True}}
-    other = merged(base, {
-        "commonLabels": {"team": "b"}, "image": {"tag": "x"}, "config": {"tenant": "other"},
-        "collector": {"podLabels": {"x": "y"}, "autoscaling": {"enabled": True}}, "nats": {"replicas": 5},
-    })
+    other = merged(
+        base,
+        {
+            "commonLabels": {"team": "b"},
+            "image": {"tag": "x"},
+            "config": {"tenant": "other"},
+            "collector": {"podLabels": {"x": "y"}, "autoscaling": {"enabled": True}},
+            "nats": {"replicas": 5},
+        },
+    )
     before = render(base)
     after = render(other, chart=helm_python.Chart.load(newer), is_upgrade=True, revision=2)
     assert fixed(before) == fixed(after) and len(fixed(after)) == 5
@@ -83,7 +97,9 @@ def test_a_changed_password_or_disk_restarts_nats_and_who_uses_it():
         ({"nats": {"storage": {"sizeGi": 50}}}, ["nats"]),
     ):
         changed = merged(base, change)
-        assert [part for part in ["nats", *COMPONENTS] if annotations(base, part) != annotations(changed, part)] == parts
+        assert [
+            part for part in ["nats", *COMPONENTS] if annotations(base, part) != annotations(changed, part)
+        ] == parts
 
 
 def test_the_chart_is_for_the_version_that_this_tree_builds():
