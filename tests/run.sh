@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs every test against real servers, from anywhere: tests/run.sh
 #
-# Installs what is missing of nats-server, postgresql, redis-server, haproxy, docker-compose and prometheus (apt-get),
-# builds once, runs the tests of the workspace and then those of the compat workspace, and prints the seconds of each
-# stage. Each test starts its own servers in a folder under one temp folder; whatever happens, also on failure or ctrl-C,
-# nothing is left running.
+# Installs what is missing of nats-server, postgresql, redis-server, haproxy, docker-compose, prometheus, Chromium and a
+# compiler for wasm32 (apt-get), builds once, runs the tests of the workspace, then those of the compat workspace and those in
+# a browser, and prints the seconds of each stage. Each test starts its own servers in a folder under one temp folder;
+# whatever happens, also on failure or ctrl-C, nothing is left running.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -92,6 +92,7 @@ install_servers() {
     command -v promtool >/dev/null || missing+=(prometheus)
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
+    mapfile -t -O "${#missing[@]}" missing < <(tests/browser/wasm.sh packages)
     ((${#missing[@]})) || return 0
     [[ $(id -u) == 0 ]] || sudo=(sudo)
     echo "installing ${missing[*]}"
@@ -113,6 +114,12 @@ run_tests() {
     else
         exec cargo test --no-fail-fast "$@"
     fi
+}
+
+# Needs the runner and the wasm build, which the stage before has made.
+run_wasm_tests() {
+    export REFLOW_TEST_RUN=$run_dir
+    exec tests/browser/wasm.sh test
 }
 
 # nextest runs no documentation tests.
@@ -151,6 +158,8 @@ stage "tests" run_tests --workspace || failed+=(tests)
 stage "documentation tests" run_doc_tests || failed+=("documentation tests")
 stage "compat tests" run_tests --manifest-path tests/compat/Cargo.toml || failed+=("compat tests")
 stage "helm" helm_tests || failed+=(helm)
+stage "build wasm" tests/browser/wasm.sh build || failed+=("build wasm")
+stage "wasm tests" run_wasm_tests || failed+=("wasm tests")
 stage "fuzzing" fuzz || failed+=(fuzzing)
 
 left=$(still_running)

@@ -76,6 +76,9 @@ impl ClientBuilder {
         if cfg!(target_arch = "wasm32") && self.settings.codec == Codec::Zstd {
             return problem("zstd is not built in here: use lz4, gzip or brotli");
         }
+        if cfg!(target_arch = "wasm32") && self.settings.token.is_some() {
+            return problem("a token cannot be sent here: JavaScript's WebSocket takes no headers");
+        }
         if cfg!(target_arch = "wasm32") && self.settings.spool.is_some() {
             return problem("there is no spool in browsers, which have no files");
         }

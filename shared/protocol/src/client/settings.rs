@@ -48,7 +48,8 @@ pub enum WhenFull {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Sent as `Authorization: Bearer …` in the handshake. `REFLOW_TRACING_TOKEN`. Default: none.
+    /// Sent as `Authorization: Bearer …` in the handshake. `REFLOW_TRACING_TOKEN`. Default: none. Not in browsers, which send no
+    /// headers.
     pub token: Option<Token>,
     /// Name that traces are grouped by. `REFLOW_TRACING_FLOW_NAME`. Default: none; then the server takes the flow id without its
     /// generated tail, and for the `network_session_…` of `reflow_network` the program's file name is sent.

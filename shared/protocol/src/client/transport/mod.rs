@@ -1,6 +1,6 @@
 //! The seam between the client and the world it runs in: frames over a WebSocket, timers, and where the background runs.
 //!
-//! The driver knows nothing but what is here, so native programs and browsers share it. `native.rs` (tokio, tungstenite) and `web.rs`
+//! The driver knows nothing but what is here, so native programs and browsers share it. `native.rs` (tokio, tungstenite) and `web/`
 //! (web-sys) each provide:
 //!
 //! - `Link`: an open WebSocket, `Stream<Item = Result<Frame, LinkError>> + Sink<Frame, Error = LinkError> + Unpin`. It answers

@@ -1,1 +1,0 @@
-//! Browsers and Node: the platform's own WebSocket.
