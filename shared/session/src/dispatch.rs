@@ -72,6 +72,7 @@ pub(crate) fn text(frame: &str) -> Result<Understood, Refusal> {
                 batch_id: batch.batch_id,
                 trace_id: batch.trace_id,
                 flow_id: batch.flow_id,
+                flow_name: batch.flow_name,
                 client_id: batch.client_id,
                 sequence: batch.sequence,
                 dropped: batch.dropped,

@@ -16,9 +16,13 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    pub(crate) fn new(flow_id: &str, naming: FlowNaming) -> Self {
+    /// `name` is what the client wants it grouped by; without, the flow id decides.
+    pub(crate) fn new(flow_id: &str, name: Option<&str>, naming: FlowNaming) -> Self {
         let id = sanitize_name(flow_id).into_owned();
-        let name = naming.name_of(&id).to_owned();
+        let name = match name {
+            Some(name) if !name.is_empty() => sanitize_name(name).into_owned(),
+            _ => naming.name_of(&id).to_owned(),
+        };
         Self { id, name }
     }
 

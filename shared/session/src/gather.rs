@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use reflow_tracing_chunk::{ChunkBuilder, EndMark, EndStatus, MAX_NAME_BYTES, Origin, Version, sanitize_name};
+use reflow_tracing_chunk::{ChunkBuilder, EndMark, EndStatus, Origin, Version};
 use reflow_tracing_protocol::wire::{Code, Response, StartTrace};
 use reflow_tracing_protocol::{ExecutionStatus, FlowVersion};
 use serde_json::value::RawValue;
@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::adoption::{Adoption, TooManyTraces};
 use crate::answer::{Answer, Refusal, text};
 use crate::ask::Dialect;
+use crate::batch::check_name;
 use crate::budget::Taken;
 use crate::capabilities::Shared;
 use crate::cut::Cut;
@@ -210,11 +211,11 @@ impl Resolver<'_> {
     }
 
     fn start(&mut self, start: StartTrace, max_traces: usize) -> Reply {
-        let StartTrace { trace_id, flow_id, version, execution_id, request_id } = start;
-        let bytes = sanitize_name(&flow_id).len();
-        if bytes > MAX_NAME_BYTES {
-            let message = format!("flow_id is {bytes} bytes long; at most {MAX_NAME_BYTES} are allowed");
-            return Reply::Refused(Refusal::new(Code::InvalidRequest, "flow_id", message), request_id);
+        let StartTrace { trace_id, flow_id, flow_name, version, execution_id, request_id } = start;
+        let checked = check_name("flow_id", &flow_id)
+            .and_then(|()| flow_name.as_deref().map_or(Ok(()), |name| check_name("flow_name", name)));
+        if let Err(refusal) = checked {
+            return Reply::Refused(refusal, request_id);
         }
         let started = match trace_id {
             Some(id) => self.adoption.start_with_id(id, max_traces),
@@ -224,7 +225,7 @@ impl Resolver<'_> {
             Ok(id) => id,
             Err(TooManyTraces) => return Reply::Refused(too_many_traces(max_traces), request_id),
         };
-        let flow = Flow::new(&flow_id, self.shared.limits.flow_naming);
+        let flow = Flow::new(&flow_id, flow_name.as_deref(), self.shared.limits.flow_naming);
         self.flows.learn(id, Some(flow.clone()));
         let trace = self.trace(id);
         let group = &mut self.traces[trace];

@@ -38,7 +38,7 @@ pub(crate) async fn store_trace(shared: Arc<Shared>, trace: Box<FlowTrace>, even
 async fn store(shared: &Shared, trace: &FlowTrace, events: &[Box<RawValue>]) -> Result<(), Refusal> {
     check_name("flow_id", &trace.flow_id.0)?;
     let trace_id = trace.trace_id.0;
-    let flow = Flow::new(&trace.flow_id.0, shared.limits.flow_naming);
+    let flow = Flow::new(&trace.flow_id.0, None, shared.limits.flow_naming);
     flow.tell(shared, trace_id).await;
     let received_us = now_us();
     let mut chunks = Vec::new();

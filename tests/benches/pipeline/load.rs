@@ -159,6 +159,7 @@ impl Batch {
             batch_id: Uuid::now_v7(),
             trace_id,
             flow_id: Some(self.flow_id.clone()),
+            flow_name: None,
             client_id: self.client_id.clone(),
             sequence: self.sequence,
             dropped: 0,

@@ -1,4 +1,13 @@
 //! Our own client, natively, against real servers.
 
+mod answers;
 mod arrives;
+mod buffer;
+mod collectors;
+mod outage;
+mod reachable;
 mod scene;
+mod spool;
+mod stand_in;
+mod too_large;
+mod v1;

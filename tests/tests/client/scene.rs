@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use reflow_tracing_protocol::client::{RetryConfig, TracingClient, TracingConfig};
-use reflow_tracing_protocol::{FlowVersion, TraceEvent};
+use reflow_tracing_protocol::{FlowVersion, TraceEvent, TraceQuery};
 use reflow_tracing_tests::{Service, answers, eventually, frames, patience};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -75,4 +75,17 @@ pub fn version() -> FlowVersion {
 /// An event that tells its number.
 pub fn event(number: usize) -> TraceEvent {
     TraceEvent::message_sent(format!("actor-{number}"), "out".into(), "Number".into(), 8)
+}
+
+/// A query that all traces match.
+pub fn everything() -> TraceQuery {
+    TraceQuery {
+        flow_id: None,
+        execution_id: None,
+        time_range: None,
+        status: None,
+        actor_filter: None,
+        limit: None,
+        offset: None,
+    }
 }

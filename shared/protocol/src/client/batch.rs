@@ -4,7 +4,6 @@
 //! server that only knows v1 its events are taken out again, one frame each.
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -23,20 +22,33 @@ pub(crate) struct Outgoing {
     pub(crate) trace_id: Uuid,
     /// Events in it.
     pub(crate) events: u32,
+    pub(crate) what: What,
     pub(crate) body: Body,
-    /// Where it lies in the spool.
+    /// It lies in the spool.
     pub(crate) spooled: bool,
     /// How often it was sent.
     pub(crate) attempts: u32,
 }
 
+/// What it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Batch,
+    /// `StartTrace`.
+    Start,
+    /// `EndTrace`.
+    End,
+}
+
 /// What of it goes over the wire.
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
-    /// A whole v2 batch frame.
-    Batch(Bytes),
-    /// `StartTrace` or `EndTrace`, the same in v1 and v2.
-    Request(String),
+    /// A batch: a whole v2 frame.
+    Frame(Bytes),
+    /// A start or an end, the same in v1 and v2.
+    Text(String),
+    /// In the spool alone.
+    Spooled,
 }
 
 /// Why a batch cannot be opened again.
@@ -46,6 +58,8 @@ pub(crate) enum OpenError {
     Frame(#[from] BatchFrameError),
     #[error(transparent)]
     Codec(#[from] CodecError),
+    #[error("the batch was not taken out of the spool")]
+    NotInMemory,
     #[error("events of the batch: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -89,10 +103,10 @@ impl Builder {
             &self.raw
         });
         let (id, trace_id) = (header.batch_id, header.trace_id);
-        let body = Body::Batch(BatchFrame { header, payload }.encode().into());
+        let body = Body::Frame(BatchFrame { header, payload }.encode().into());
         let events = std::mem::take(&mut self.events);
         self.raw.clear();
-        Outgoing { id, number, trace_id, events, body, spooled: false, attempts: 0 }
+        Outgoing { id, number, trace_id, events, what: What::Batch, body, spooled: false, attempts: 0 }
     }
 }
 
@@ -101,28 +115,38 @@ impl Outgoing {
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>()
             + match &self.body {
-                Body::Batch(frame) => frame.len(),
-                Body::Request(text) => text.len(),
+                Body::Frame(frame) => frame.len(),
+                Body::Text(text) => text.len(),
+                Body::Spooled => 0,
             }
     }
 
-    pub(crate) fn is_batch(&self) -> bool {
-        matches!(self.body, Body::Batch(_))
+    /// What lies in the spool need not lie in memory too.
+    pub(crate) fn forget_body(&mut self) {
+        if self.spooled {
+            self.body = Body::Spooled;
+        }
     }
 
-    /// Its one frame in v2.
-    pub(crate) fn v2(&self) -> Frame {
+    pub(crate) fn is_batch(&self) -> bool {
+        self.what == What::Batch
+    }
+
+    /// Its one frame in v2. It must be in memory.
+    pub(crate) fn v2(&self) -> Result<Frame, OpenError> {
         match &self.body {
-            Body::Batch(frame) => Frame::Binary(frame.clone()),
-            Body::Request(text) => Frame::Text(text.clone()),
+            Body::Frame(frame) => Ok(Frame::Binary(frame.clone())),
+            Body::Text(text) => Ok(Frame::Text(text.clone())),
+            Body::Spooled => Err(OpenError::NotInMemory),
         }
     }
 
     /// Its frames in v1: one an event, uncompressed text.
     pub(crate) fn v1(&self) -> Result<Vec<Frame>, OpenError> {
         let frame = match &self.body {
-            Body::Request(text) => return Ok(vec![Frame::Text(text.clone())]),
-            Body::Batch(frame) => frame,
+            Body::Frame(frame) => frame,
+            Body::Text(text) => return Ok(vec![Frame::Text(text.clone())]),
+            Body::Spooled => return Err(OpenError::NotInMemory),
         };
         let (header, raw) = open(frame)?;
         let events: Vec<&RawValue> = serde_json::from_slice(&raw)?;
@@ -134,7 +158,7 @@ impl Outgoing {
 
     /// Two batches of half the events each, under new ids; `None` if there is but one event.
     pub(crate) fn split(&self, level: i32) -> Result<Option<[Self; 2]>, OpenError> {
-        let Body::Batch(frame) = &self.body else { return Ok(None) };
+        let Body::Frame(frame) = &self.body else { return Err(OpenError::NotInMemory) };
         let (header, raw) = open(frame)?;
         let events: Vec<&RawValue> = serde_json::from_slice(&raw)?;
         if events.len() < 2 {
@@ -166,29 +190,6 @@ fn open(frame: &[u8]) -> Result<(BatchHeader, Vec<u8>), OpenError> {
     Ok((header, raw))
 }
 
-/// A batch frame from the spool.
-#[allow(dead_code, reason = "the spool is next")]
-pub(crate) fn from_spool(frame: Bytes, number: u64) -> Result<Outgoing, OpenError> {
-    let (header, raw) = open(&frame)?;
-    let events = serde_json::from_slice::<Vec<serde::de::IgnoredAny>>(&raw)?.len() as u32;
-    let (id, trace_id) = (header.batch_id, header.trace_id);
-    Ok(Outgoing { id, number, trace_id, events, body: Body::Batch(frame), spooled: true, attempts: 0 })
-}
-
-/// The ids of a request from the spool.
-#[allow(dead_code, reason = "the spool is next")]
-pub(crate) fn request_from_spool(text: String, number: u64) -> Result<Outgoing, OpenError> {
-    #[derive(Deserialize)]
-    enum Request {
-        StartTrace { trace_id: Uuid, request_id: Uuid },
-        EndTrace { trace_id: Uuid, request_id: Uuid },
-    }
-    let (Request::StartTrace { trace_id, request_id } | Request::EndTrace { trace_id, request_id }) =
-        serde_json::from_str(&text)?;
-    let body = Body::Request(text);
-    Ok(Outgoing { id: request_id, number, trace_id, events: 0, body, spooled: true, attempts: 0 })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +199,7 @@ mod tests {
             batch_id: Uuid::now_v7(),
             trace_id: Uuid::now_v7(),
             flow_id: None,
+            flow_name: None,
             client_id: "c".into(),
             sequence: 7,
             dropped: 1,
@@ -213,7 +215,7 @@ mod tests {
     }
 
     fn actors(batch: &Outgoing) -> Vec<String> {
-        let Body::Batch(frame) = &batch.body else { panic!("no batch") };
+        let Body::Frame(frame) = &batch.body else { panic!("no batch") };
         let events: Vec<TraceEvent> = serde_json::from_slice(&open(frame).unwrap().1).unwrap();
         events.into_iter().map(|event| event.actor_id).collect()
     }
@@ -228,8 +230,8 @@ mod tests {
         );
         assert!(whole.id != first.id && first.id != second.id);
         let sequence = |batch: &Outgoing| match &batch.body {
-            Body::Batch(frame) => BatchFrame::decode(frame).unwrap().header.sequence,
-            Body::Request(_) => panic!("no batch"),
+            Body::Frame(frame) => BatchFrame::decode(frame).unwrap().header.sequence,
+            Body::Text(_) | Body::Spooled => panic!("no batch"),
         };
         assert_eq!((sequence(&first), sequence(&second)), (7, 9));
         assert!(batch(1).split(1).unwrap().is_none());
@@ -242,14 +244,5 @@ mod tests {
         let Frame::Text(text) = &frames[2] else { panic!("binary") };
         let request: crate::TracingRequest = serde_json::from_str(text).unwrap();
         assert!(matches!(request, crate::TracingRequest::RecordEvent { event, .. } if event.actor_id == "2"));
-    }
-
-    #[test]
-    fn a_frame_from_the_spool_is_what_was_spooled() {
-        let sent = batch(4);
-        let Body::Batch(frame) = &sent.body else { panic!("no batch") };
-        let read = from_spool(frame.clone(), 9).unwrap();
-        assert_eq!((read.id, read.trace_id, read.events, read.number), (sent.id, sent.trace_id, 4, 9));
-        assert!(from_spool(frame.slice(..frame.len() - 3), 9).is_err());
     }
 }

@@ -82,6 +82,13 @@ impl ClientBuilder {
         if cfg!(target_arch = "wasm32") && self.settings.spool.is_some() {
             return problem("there is no spool in browsers, which have no files");
         }
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(path) = &self.settings.spool {
+            let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+            if let Err(error) = opened {
+                return problem(&format!("spool {} cannot be opened: {error}", path.display()));
+            }
+        }
         Ok(TracingClient::with_settings(self.config, self.settings))
     }
 }

@@ -12,8 +12,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DropReason {
     BufferFull,
-    #[allow(dead_code, reason = "the spool is next")]
-    SpoolFull,
+    Spool,
     TooLarge,
     Refused,
     Closed,
@@ -72,6 +71,16 @@ macro_rules! counters {
 counters! {
     /// Events that have left the buffer for a batch.
     events_batched,
+    /// Events that an earlier process left in the spool.
+    events_from_spool,
+    /// Events that were put into the spool.
+    events_spooled,
+    /// Bytes of the spool's file now. Not a counter.
+    spool_bytes,
+    /// Batches for which there was no room in the spool; they stayed in memory.
+    spool_full,
+    /// Failed reads and writes of the spool.
+    spool_errors,
     /// Events that the server has acked.
     events_acked,
     /// Events that the server has refused, one by one.
@@ -80,8 +89,8 @@ counters! {
     events_sampled_out,
     /// Events dropped because the buffer was full.
     dropped_buffer_full,
-    /// Events dropped because the spool was full or could not be written.
-    dropped_spool_full,
+    /// Events dropped because they could not be read from the spool again.
+    dropped_spool,
     /// Events dropped because one alone was larger than the server takes.
     dropped_too_large,
     /// Events dropped because the server refused their batch for good.
@@ -136,7 +145,7 @@ impl Counters {
     pub(crate) fn dropped(&self, reason: DropReason, events: u64) {
         let counter = match reason {
             DropReason::BufferFull => &self.dropped_buffer_full,
-            DropReason::SpoolFull => &self.dropped_spool_full,
+            DropReason::Spool => &self.dropped_spool,
             DropReason::TooLarge => &self.dropped_too_large,
             DropReason::Refused => &self.dropped_refused,
             DropReason::Closed => &self.dropped_closed,
@@ -171,7 +180,7 @@ impl ClientMetrics {
     /// Events dropped, for whatever reason.
     pub fn events_dropped(&self) -> u64 {
         self.dropped_buffer_full
-            + self.dropped_spool_full
+            + self.dropped_spool
             + self.dropped_too_large
             + self.dropped_refused
             + self.dropped_closed

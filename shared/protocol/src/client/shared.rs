@@ -87,6 +87,8 @@ pub(crate) struct State {
     pub(crate) limits: Option<Limits>,
     pub(crate) v2: bool,
     pub(crate) last_error: Option<String>,
+    /// Why there is no spool although there should be one.
+    pub(crate) spool_error: Option<String>,
 }
 
 /// As the published client names it.
@@ -187,7 +189,8 @@ impl Shared {
             let oldest = {
                 let mut backlog = lock(&self.backlog);
                 // Requests are small, and a trace without its start or end is worth less than an event.
-                let place = backlog.iter().position(Outgoing::is_batch);
+                // What is in the spool takes no memory to speak of.
+                let place = backlog.iter().position(|outgoing| outgoing.is_batch() && !outgoing.spooled);
                 place.and_then(|place| backlog.remove(place))
             };
             if let Some(batch) = oldest {
@@ -283,7 +286,8 @@ impl Shared {
         let in_buffer = self.buffer.len() as u64;
         metrics.events_recorded = metrics.events_batched + in_buffer + before_batches;
         let settled = metrics.events_acked + metrics.events_rejected + metrics.events_dropped();
-        metrics.events_waiting = metrics.events_recorded.saturating_sub(settled);
+        let taken = metrics.events_recorded + metrics.events_from_spool;
+        metrics.events_waiting = taken.saturating_sub(settled);
         metrics.buffered_bytes = self.bytes.load(Ordering::Relaxed) as u64;
         metrics
     }

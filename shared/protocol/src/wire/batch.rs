@@ -23,6 +23,9 @@ pub struct BatchHeader {
     /// The flow, where the client knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow_id: Option<String>,
+    /// What to group the flow by, where that is not the flow id without its generated tail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_name: Option<String>,
     /// The client's id for itself.
     pub client_id: String,
     /// Events of this trace that the client had recorded before the first of this batch, dropped ones included.
@@ -99,7 +102,7 @@ mod tests {
         #[test]
         fn what_went_in_comes_out(payload: Vec<u8>, client_id: String, sequence: u64, flow_id: Option<String>) {
             let header = BatchHeader {
-                batch_id: Uuid::now_v7(), trace_id: Uuid::new_v4(), flow_id, client_id, sequence,
+                batch_id: Uuid::now_v7(), trace_id: Uuid::new_v4(), flow_name: flow_id.clone(), flow_id, client_id, sequence,
                 dropped: 0, codec: Codec::Zstd, raw_size: 9,
             };
             let frame = BatchFrame { header, payload: &payload };

@@ -87,6 +87,8 @@ pub struct StartTrace {
     pub trace_id: Option<Uuid>,
     /// The flow.
     pub flow_id: String,
+    /// See [`super::BatchHeader::flow_name`].
+    pub flow_name: Option<String>,
     /// Its version.
     pub version: Option<FlowVersion>,
     /// The execution.
@@ -104,6 +106,8 @@ pub struct RecordBatch<'a> {
     pub trace_id: Uuid,
     /// The flow.
     pub flow_id: Option<String>,
+    /// See [`super::BatchHeader::flow_name`].
+    pub flow_name: Option<String>,
     /// The client's id for itself.
     pub client_id: String,
     /// See [`super::BatchHeader::sequence`].
@@ -361,10 +365,11 @@ impl<'de> Deserialize<'de> for Tagged<'de> {
 impl Serialize for RecordBatch<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let mut out = serializer.serialize_struct("RecordBatch", 7)?;
+        let mut out = serializer.serialize_struct("RecordBatch", 8)?;
         out.serialize_field("batch_id", &self.batch_id)?;
         out.serialize_field("trace_id", &self.trace_id)?;
         out.serialize_field("flow_id", &self.flow_id)?;
+        out.serialize_field("flow_name", &self.flow_name)?;
         out.serialize_field("client_id", &self.client_id)?;
         out.serialize_field("sequence", &self.sequence)?;
         out.serialize_field("dropped", &self.dropped)?;

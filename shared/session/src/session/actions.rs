@@ -116,10 +116,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let known = self.flows.get(header.trace_id);
         let (flow, tell) = match (&header.flow_id, known) {
             (Some(flow_id), known) => {
-                if let Err(refusal) = check_name("flow_id", flow_id) {
+                let flow_name = header.flow_name.as_deref();
+                let checked = check_name("flow_id", flow_id)
+                    .and_then(|()| flow_name.map_or(Ok(()), |name| check_name("flow_name", name)));
+                if let Err(refusal) = checked {
                     return self.ready(refusal.answer(Dialect::V2, Some(header.batch_id), None));
                 }
-                let flow = Flow::new(flow_id, shared.limits.flow_naming);
+                let flow = Flow::new(flow_id, flow_name, shared.limits.flow_naming);
                 let tell = known.flatten().as_ref() != Some(&flow);
                 self.flows.learn(header.trace_id, Some(flow.clone()));
                 (Some(Some(flow)), tell)

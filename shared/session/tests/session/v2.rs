@@ -15,6 +15,7 @@ fn header(trace_id: Uuid, raw: &str, codec: Codec) -> BatchHeader {
         batch_id: Uuid::now_v7(),
         trace_id,
         flow_id: Some("orders_123456789".into()),
+        flow_name: None,
         client_id: "c".into(),
         sequence: 0,
         dropped: 0,
@@ -127,4 +128,27 @@ async fn many_batches_in_flight_are_answered_in_order() {
     for header in &headers {
         assert_eq!(client.receive().await["BatchRecorded"]["batch_id"], json!(header.batch_id));
     }
+}
+
+#[tokio::test]
+async fn a_client_may_say_what_its_flow_is_grouped_by() {
+    let fixture = Fixture::new().await;
+    let mut client = fixture.v2().await;
+    let (_, raw) = array(1);
+    let mut header = header(Uuid::new_v4(), &raw, Codec::None);
+    header.flow_name = Some("shop".into());
+    send_batch(&mut client, &header, raw.as_bytes()).await;
+    let trace_id = Uuid::new_v4();
+    let start =
+        json!({"StartTrace": {"trace_id": trace_id, "flow_id": "network_session_1763900000", "flow_name": "shop"}});
+    assert_eq!(client.ask(&start).await["TraceStarted"]["trace_id"], json!(trace_id));
+    let stored = fixture.stored.lock().await;
+    let flows: Vec<_> =
+        stored.iter().map(|chunk| (chunk.header.flow_id.as_deref(), chunk.header.flow_name.as_deref())).collect();
+    let expected = [(Some("orders_123456789"), Some("shop")), (Some("network_session_1763900000"), Some("shop"))];
+    assert_eq!(flows, expected);
+    drop(stored);
+    header.flow_name = Some("x".repeat(600));
+    let answer = send_batch(&mut client, &header, raw.as_bytes()).await;
+    assert!(answer["Error"]["message"].as_str().unwrap().contains("flow_name"), "{answer}");
 }

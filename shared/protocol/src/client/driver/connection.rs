@@ -12,6 +12,7 @@ use super::super::answers::{Kind, Whose};
 use super::super::metrics::{Counters, DropReason};
 use super::super::shared::Status;
 use super::super::transport::{ConnectError, Link, LocalFuture};
+use super::keep::load;
 use super::session::Session;
 use super::{Driver, Happened, dial};
 use crate::wire::Limits;
@@ -160,7 +161,10 @@ impl Driver {
         let State::Open(session) = &mut self.connection.state else { return };
         let most = self.shared.settings.batches_in_flight.min(session.limits.max_chunks_in_flight).max(1);
         while session.in_flight.len() < most && (session.v2 || session.due.len() < V1_WINDOW) {
-            let Some(outgoing) = self.shared.backlog().pop_front() else { break };
+            let Some(mut outgoing) = self.shared.backlog().pop_front() else { break };
+            if !load(&mut self.spool, &self.shared, &mut outgoing) {
+                continue;
+            }
             let counters = &self.shared.counters;
             if outgoing.is_batch() {
                 Counters::add(&counters.batches_sent, 1);
@@ -234,7 +238,11 @@ impl Driver {
     pub(super) fn put_back(&mut self, session: &mut Session) {
         let mut backlog = self.shared.backlog();
         for flight in session.in_flight.drain(..).rev() {
-            backlog.push_front(flight.outgoing);
+            let mut outgoing = flight.outgoing;
+            let before = outgoing.bytes();
+            outgoing.forget_body();
+            self.shared.release(before - outgoing.bytes());
+            backlog.push_front(outgoing);
         }
     }
 

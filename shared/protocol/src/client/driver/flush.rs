@@ -94,6 +94,9 @@ impl Driver {
             let state = self.shared.state();
             let slow = || "the server has not acked them yet".to_owned();
             left.reason = state.last_error.clone().unwrap_or_else(slow);
+            if let Some(error) = &state.spool_error {
+                left.reason = format!("{}; {error}", left.reason);
+            }
             Err(left)
         })
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 use web_time::Instant;
 
-use super::super::batch::{Body, Outgoing};
+use super::super::batch::{Body, Outgoing, What};
 use super::super::buffer::Entry;
 use super::super::metrics::{Counters, DropReason};
 use super::super::settings::Settings;
@@ -131,7 +131,7 @@ impl Driver {
         let batch = trace.seal(trace_id, &making, self.number);
         let counters = &self.shared.counters;
         Counters::add(&counters.bytes_before_compression, raw as u64 + 1);
-        if let Body::Batch(frame) = &batch.body {
+        if let Body::Frame(frame) = &batch.body {
             Counters::add(&counters.bytes_after_compression, frame.len() as u64);
         }
         self.shared.release(raw);
@@ -139,7 +139,11 @@ impl Driver {
     }
 
     /// Hands something to whoever sends it.
-    pub(super) fn enqueue(&mut self, outgoing: Outgoing) {
+    fn enqueue(&mut self, mut outgoing: Outgoing) {
+        self.keep(&mut outgoing);
+        if !self.connection.is_ready() {
+            outgoing.forget_body();
+        }
         self.shared.hold(outgoing.bytes());
         self.shared.backlog().push_back(outgoing);
     }
@@ -161,11 +165,11 @@ impl Driver {
         let flow = flow(&self.shared.settings, Some(flow_id));
         let request_id = Uuid::now_v7();
         let body = json!({ "StartTrace": {
-            "trace_id": trace_id, "flow_id": flow.id, "version": version, "request_id": request_id,
+            "trace_id": trace_id, "flow_id": flow.id, "flow_name": flow.name, "version": version, "request_id": request_id,
         }});
         let trace = self.traces.get(*trace_id);
         (trace.flow, trace.own, trace.started, trace.ended) = (flow, true, true, false);
-        self.request(request_id, *trace_id, &body);
+        self.request(What::Start, request_id, *trace_id, &body);
     }
 
     /// Ends a trace.
@@ -173,13 +177,13 @@ impl Driver {
         let request_id = Uuid::now_v7();
         let body = json!({ "EndTrace": { "trace_id": trace_id, "status": status, "request_id": request_id } });
         self.traces.get(trace_id).ended = true;
-        self.request(request_id, trace_id, &body);
+        self.request(What::End, request_id, trace_id, &body);
     }
 
-    fn request(&mut self, id: Uuid, trace_id: Uuid, body: &serde_json::Value) {
+    fn request(&mut self, what: What, id: Uuid, trace_id: Uuid, body: &serde_json::Value) {
         self.number += 1;
-        let body = Body::Request(body.to_string());
-        self.enqueue(Outgoing { id, number: self.number, trace_id, events: 0, body, spooled: false, attempts: 0 });
+        let (number, body) = (self.number, Body::Text(body.to_string()));
+        self.enqueue(Outgoing { id, number, trace_id, events: 0, what, body, spooled: false, attempts: 0 });
     }
 }
 

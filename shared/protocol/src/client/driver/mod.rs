@@ -10,6 +10,7 @@ mod connection;
 mod dial;
 mod flush;
 mod gather;
+mod keep;
 mod replies;
 mod session;
 mod traces;
@@ -31,6 +32,7 @@ use self::session::Session;
 use self::traces::Traces;
 use super::answers::Questions;
 use super::shared::{Command, Shared};
+use super::spool::Spool;
 use super::transport::{Frame, sleep};
 use super::{events, transport};
 
@@ -51,6 +53,7 @@ pub(crate) struct Driver {
     connection: Connection,
     questions: Questions,
     waiting: Waiting,
+    spool: Option<Spool>,
     /// Of the last thing that was handed to the backlog.
     number: u64,
     /// Since when events wait that are in no batch yet.
@@ -87,6 +90,7 @@ impl Driver {
             traces,
             questions: Questions::default(),
             waiting: Waiting::default(),
+            spool: None,
             number: 0,
             gathering_since: None,
             reported: now,
@@ -97,6 +101,7 @@ impl Driver {
 
     /// Runs until a shutdown is done.
     pub(crate) async fn run(mut self) {
+        self.open_spool();
         loop {
             let now = Instant::now();
             self.shared.wake.awake();

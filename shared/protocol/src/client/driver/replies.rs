@@ -143,6 +143,7 @@ impl Driver {
     }
 
     fn acked(&mut self, flight: &InFlight, accepted: u64, rejected: &[RejectedEvent]) {
+        self.cross_out(&flight.outgoing);
         let counters = &self.shared.counters;
         self.shared.release(flight.outgoing.bytes());
         if !flight.outgoing.is_batch() {
@@ -165,11 +166,13 @@ impl Driver {
             Ok(Some(halves)) => {
                 Counters::add(&self.shared.counters.batches_split, 1);
                 self.shared.release(batch.bytes());
-                let mut backlog = self.shared.backlog();
-                for half in halves.into_iter().rev() {
+                for mut half in halves.into_iter().rev() {
+                    self.keep(&mut half);
                     self.shared.hold(half.bytes());
-                    backlog.push_front(half);
+                    self.shared.backlog().push_front(half);
                 }
+                // Only now: a crash in between sends both, and the server refuses the whole once more.
+                self.cross_out(&batch);
             }
             Ok(None) => self.give_up(&batch, reason, DropReason::TooLarge),
             Err(error) => self.give_up(&batch, &error.to_string(), DropReason::Unwritable),
@@ -203,6 +206,7 @@ impl Driver {
         let (trace_id, events) = (batch.trace_id, batch.events);
         tracing::error!(%trace_id, events, reason, "a batch is refused for good and dropped");
         self.shared.state().last_error = Some(reason.to_owned());
+        self.cross_out(batch);
         self.shared.release(batch.bytes());
         self.shared.drop_events(trace_id, events, why);
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use web_time::Instant;
 
 use super::super::answers::{Due, Kind, Whose};
-use super::super::batch::{Body, OpenError, Outgoing};
+use super::super::batch::{OpenError, Outgoing, What};
 use super::super::transport::{Frame, Link, LinkError};
 use crate::wire::Limits;
 
@@ -75,14 +75,16 @@ impl Session {
 
     /// Sends something that must arrive; gives the bytes.
     pub(crate) fn send(&mut self, mut outgoing: Outgoing, now: Instant) -> Result<usize, OpenError> {
-        let frames = if self.v2 { vec![outgoing.v2()] } else { outgoing.v1()? };
+        let frames = if self.v2 { vec![outgoing.v2()?] } else { outgoing.v1()? };
         let bytes = frames.iter().map(Frame::len).sum();
         let answers = frames.len();
-        if let Body::Request(text) = &outgoing.body {
-            let kind = if text.starts_with(r#"{"StartTrace""#) { Kind::Started } else { Kind::Ended };
-            self.due.push(kind, Whose::Outgoing(outgoing.id));
-        } else if !self.v2 {
-            (0..answers).for_each(|_| self.due.push(Kind::Event, Whose::Outgoing(outgoing.id)));
+        let whose = Whose::Outgoing(outgoing.id);
+        match outgoing.what {
+            What::Start => self.due.push(Kind::Started, whose),
+            What::End => self.due.push(Kind::Ended, whose),
+            // Answered by its id.
+            What::Batch if self.v2 => {}
+            What::Batch => (0..answers).for_each(|_| self.due.push(Kind::Event, whose)),
         }
         outgoing.attempts += 1;
         self.outbox.extend(frames);

@@ -116,7 +116,8 @@ impl Trace {
         let header = BatchHeader {
             batch_id: Uuid::now_v7(),
             trace_id,
-            flow_id: self.flow.id.as_deref().map(|id| cut(id).to_owned()),
+            flow_id: self.flow.id.clone(),
+            flow_name: self.flow.name.clone(),
             client_id: making.client_id.to_owned(),
             sequence: self.counted,
             dropped: self.dropped,
@@ -149,7 +150,7 @@ mod tests {
     use crate::wire::BatchFrame;
 
     fn header(batch: &Outgoing) -> BatchHeader {
-        let Body::Batch(frame) = &batch.body else { panic!("no batch") };
+        let Body::Frame(frame) = &batch.body else { panic!("no batch") };
         BatchFrame::decode(frame).unwrap().header
     }
 

@@ -1,0 +1,81 @@
+//! A full buffer: what gives way is what the setting says, and the server hears of it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use reflow_tracing_protocol::client::{TracingClient, WhenFull};
+use reflow_tracing_protocol::{FlowId, TraceId};
+use reflow_tracing_tests::{Service, patience};
+
+use crate::scene::{config, event, version};
+
+/// A server that is not there yet, and a client with a small buffer that has recorded more than fits.
+async fn overfilled(when_full: WhenFull) -> Result<(Service, TracingClient, TraceId)> {
+    let mut server = Service::standalone().memory().start().await?;
+    server.kill9().await?;
+    let client = TracingClient::builder(config(&server.url())).buffer_bytes(200_000).when_full(when_full).build()?;
+    let trace_id = client.start_trace(FlowId::new("full"), version()).await?;
+    for number in 0..50_000 {
+        client.record_event(trace_id.clone(), event(number)).await?;
+    }
+    let metrics = client.metrics();
+    ensure!(metrics.buffered_bytes <= 210_000, "{metrics:?}");
+    ensure!(metrics.dropped_buffer_full > 10_000, "{metrics:?}");
+    assert_eq!(metrics.events_recorded, 50_000);
+    server.restart().await?;
+    client.flush_within(patience()).await?;
+    Ok((server, client, trace_id))
+}
+
+/// The numbers of the events that were stored. Checks that what is missing is told.
+async fn stored(client: &TracingClient, trace_id: TraceId) -> Result<Vec<usize>> {
+    let details = client.get_trace_details(trace_id).await?.context("no such trace")?;
+    let account = &details.summary.counted.context("no counts")?.clients[0];
+    assert_eq!(account.dropped, client.metrics().dropped_buffer_full);
+    assert_eq!((account.recorded, account.present), (50_000, details.events.len() as u64));
+    assert_eq!(account.not_arrived, 0);
+    let number = |actor: &str| actor.trim_start_matches("actor-").parse();
+    Ok(details.events.iter().map(|event| number(&event.actor_id)).collect::<Result<_, _>>()?)
+}
+
+#[tokio::test]
+async fn the_oldest_gives_way() -> Result<()> {
+    let (_server, client, trace_id) = overfilled(WhenFull::DropOldest).await?;
+    let numbers = stored(&client, trace_id).await?;
+    ensure!(numbers.contains(&49_999) && !numbers.contains(&0), "{:?}", numbers.first());
+    // Nothing in the middle is missing.
+    let first = *numbers.iter().min().context("nothing")?;
+    assert_eq!(numbers.len(), 50_000 - first);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_newest_gives_way() -> Result<()> {
+    let (_server, client, trace_id) = overfilled(WhenFull::DropNewest).await?;
+    let numbers = stored(&client, trace_id).await?;
+    ensure!(numbers.contains(&0) && numbers.contains(&1), "{:?}", numbers.first());
+    Ok(())
+}
+
+#[tokio::test]
+async fn recording_waits_for_room() -> Result<()> {
+    let mut server = Service::standalone().memory().start().await?;
+    server.kill9().await?;
+    let client =
+        TracingClient::builder(config(&server.url())).buffer_bytes(200_000).when_full(WhenFull::Wait).build()?;
+    let trace_id = client.start_trace(FlowId::new("wait"), version()).await?;
+    let recording = async {
+        for number in 0..20_000 {
+            client.record_event(trace_id.clone(), event(number)).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::pin!(recording);
+    let waited = tokio::time::timeout(Duration::from_millis(500), &mut recording).await;
+    ensure!(waited.is_err(), "there cannot be room for all without a server");
+    server.restart().await?;
+    recording.await?;
+    client.flush_within(patience()).await?;
+    assert_eq!((client.metrics().events_acked, client.metrics().events_dropped()), (20_000, 0));
+    Ok(())
+}
