@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use reflow_tracing_chunk::{ChunkBuilder, EndMark, EndStatus, Origin, Version};
+use reflow_tracing_chunk::{ChunkBuilder, EndMark, EndStatus, Origin, Version, sanitize_name};
 use reflow_tracing_protocol::wire::{Code, Response, StartTrace};
 use reflow_tracing_protocol::{ExecutionStatus, FlowVersion};
 use serde_json::value::RawValue;

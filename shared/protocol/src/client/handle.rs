@@ -132,13 +132,13 @@ impl TracingClient {
             let message = "a trace ends as Completed, Failed or Cancelled".to_owned();
             return Err(TracingError::WebSocketError(message));
         }
-        {
-            let mut own = lock(&self.own);
-            if own.current == trace_id.0 {
-                *own = Own { current: Uuid::now_v7(), started: false };
-            }
+        self.command(Command::End { trace_id: trace_id.0, status })?;
+        let mut own = lock(&self.own);
+        if own.current == trace_id.0 {
+            *own = Own { current: Uuid::now_v7(), started: false };
+            self.shared.command(Command::Own(own.current));
         }
-        self.command(Command::End { trace_id: trace_id.0, status })
+        Ok(())
     }
 
     /// The trace begun last; before the first, the id it will have.
@@ -296,7 +296,8 @@ impl TracingClient {
         }
         let own = lock(&self.own).current;
         let shared = Arc::clone(&self.shared);
-        // An url that is none: `connect` says so; without it, events wait for nothing, as long as the buffer has room.
+        // What was asked of a background that had just stopped.
+        drop(shared.take_commands());
         let urls = driver::urls(&shared.config.server_url)?;
         let started = transport::run(move || Box::pin(Driver::new(shared, urls, own).run()));
         let started = started.map_err(|error| TracingError::ConnectionFailed(format!("no background: {error}")))?;

@@ -49,6 +49,8 @@ pub(crate) struct Shared {
 pub(crate) enum Command {
     /// Answer once connected. `Err` at the deadline if `strict`.
     Connect { deadline: Instant, strict: bool, reply: oneshot::Sender<Result<(), TracingError>> },
+    /// Events under this id belong to the trace that the client will begin next.
+    Own(Uuid),
     /// Begin a trace.
     Start(Start),
     /// End a trace, after everything recorded so far.

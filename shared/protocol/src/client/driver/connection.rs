@@ -86,6 +86,13 @@ impl Connection {
         self.hold_until = Some(until);
     }
 
+    /// Somebody asks for a connection: not later but now.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if let State::Waiting(until) = &mut self.state {
+            *until = now;
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Waiting(until) => Some(*until),

@@ -45,6 +45,9 @@ const BUSY: usize = 2;
 /// Without anything to do the background looks around so often all the same.
 const IDLE: Duration = Duration::from_secs(5);
 
+/// The figures go to the log so often, and at the end.
+const TELL: Duration = Duration::from_secs(60);
+
 /// See the module.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
@@ -60,6 +63,8 @@ pub(crate) struct Driver {
     gathering_since: Option<Instant>,
     /// When drops were last reported.
     reported: Instant,
+    /// When the figures were last told to the log.
+    told: Instant,
     /// Events taken at the last look.
     taken: usize,
     /// Events in batches that grow.
@@ -78,25 +83,54 @@ enum Happened {
 impl Driver {
     /// `own` is the id that the first trace will have.
     pub(crate) fn new(shared: Arc<Shared>, urls: Vec<Url>, own: Uuid) -> Self {
-        let mut traces = Traces::default();
-        let trace = traces.get(own);
-        trace.own = true;
-        trace.flow = gather::flow(&shared.settings, None);
         let now = Instant::now();
-        Self {
+        let mut driver = Self {
             connection: Connection::new(now),
             shared,
             urls,
-            traces,
+            traces: Traces::default(),
             questions: Questions::default(),
             waiting: Waiting::default(),
             spool: None,
             number: 0,
             gathering_since: None,
             reported: now,
+            told: now,
             taken: 0,
             growing: 0,
-        }
+        };
+        driver.own(own);
+        driver
+    }
+
+    /// The id that the next trace will have: what comes before its start belongs to it.
+    fn own(&mut self, trace_id: Uuid) {
+        let flow = gather::flow(&self.shared.settings, None);
+        let trace = self.traces.get(trace_id);
+        (trace.own, trace.flow) = (true, flow);
+    }
+
+    /// The figures, for the log.
+    fn tell_metrics(&mut self, now: Instant) {
+        self.told = now;
+        let metrics = self.shared.metrics();
+        tracing::debug!(
+            recorded = metrics.events_recorded,
+            acked = metrics.events_acked,
+            waiting = metrics.events_waiting,
+            rejected = metrics.events_rejected,
+            dropped = metrics.events_dropped(),
+            batches = metrics.batches_acked,
+            resent = metrics.batches_resent,
+            bytes_before_compression = metrics.bytes_before_compression,
+            bytes_after_compression = metrics.bytes_after_compression,
+            ack_latency_p50_us = metrics.ack_latency_p50_us,
+            ack_latency_p99_us = metrics.ack_latency_p99_us,
+            connect_failures = metrics.connect_failures,
+            connections_lost = metrics.connections_lost,
+            server_errors = metrics.server_errors,
+            "figures of the tracing client"
+        );
     }
 
     /// Runs until a shutdown is done.
@@ -109,6 +143,9 @@ impl Driver {
             self.traces.book(self.shared.take_drops());
             self.gather(now, false);
             self.tend_connection(now);
+            if self.told + TELL <= now {
+                self.tell_metrics(now);
+            }
             if self.settle_waiting(now) {
                 break;
             }
@@ -120,13 +157,18 @@ impl Driver {
                 Happened::Broken(reason) => self.broken(&reason),
             }
         }
+        self.tell_metrics(Instant::now());
         self.stop().await;
     }
 
     fn commands(&mut self, now: Instant) {
         for command in self.shared.take_commands() {
             match command {
-                Command::Connect { deadline, strict, reply } => self.waiting.connects.push((deadline, strict, reply)),
+                Command::Connect { deadline, strict, reply } => {
+                    self.connection.hurry(now);
+                    self.waiting.connects.push((deadline, strict, reply));
+                }
+                Command::Own(trace_id) => self.own(trace_id),
                 Command::Start(start) => self.start(&start),
                 Command::End { trace_id, status } => {
                     self.gather(now, true);

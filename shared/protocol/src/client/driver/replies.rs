@@ -6,7 +6,7 @@ use uuid::Uuid;
 use web_time::Instant;
 
 use super::super::answers::{Incoming, Whose};
-use super::super::batch::Outgoing;
+use super::super::batch::{Outgoing, What};
 use super::super::metrics::{Counters, DropReason};
 use super::super::transport::Frame;
 use super::Driver;
@@ -120,10 +120,17 @@ impl Driver {
             _ => (None, false),
         };
         let Some(session) = self.connection.session() else { return };
+        let v2 = session.v2;
         let Some(flight) = session.flight(id) else { return };
         if let Some(reason) = &refusal {
             flight.rejected += u64::from(flight.outgoing.is_batch());
-            tracing::warn!(reason, "the tracing server refused an event, a start or an end of a trace");
+            let what = flight.outgoing.what;
+            if what == What::End && !v2 {
+                // Published servers know no ends.
+                tracing::debug!(reason, "the tracing server did not take the end of a trace");
+            } else {
+                tracing::warn!(reason, ?what, "the tracing server refused what was recorded");
+            }
         }
         flight.answers = flight.answers.saturating_sub(1);
         if flight.answers > 0 {
