@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use uuid::Uuid;
 use web_time::Instant;
 
 use super::buffer::Entry;
+use super::current::Current;
 use super::driver::{self, Driver};
-use super::metrics::ClientMetrics;
+use super::metrics::{ClientMetrics, DropReason};
 use super::shared::{Command, NotTaken, Shared, Start, Status, lock};
 use super::{ClientBuilder, Result, Settings, TracingConfig, TracingError, Undelivered, transport};
 use crate::wire::Limits;
@@ -29,16 +29,8 @@ const DROP_PATIENCE: Duration = Duration::from_millis(500);
 /// says what it could not deliver.
 pub struct TracingClient {
     pub(super) shared: Arc<Shared>,
-    own: Mutex<Own>,
+    own: Current,
     background: Mutex<Option<transport::Background>>,
-}
-
-/// The trace that events belong to which name none.
-#[derive(Clone, Copy)]
-struct Own {
-    current: Uuid,
-    /// A `start_trace` has named it. Until then events gather under the id that the first `start_trace` will give.
-    started: bool,
 }
 
 impl TracingClient {
@@ -63,11 +55,7 @@ impl TracingClient {
     }
 
     pub(super) fn with_settings(config: TracingConfig, settings: Settings) -> Self {
-        Self {
-            shared: Arc::new(Shared::new(config, settings)),
-            own: Mutex::new(Own { current: Uuid::now_v7(), started: false }),
-            background: Mutex::default(),
-        }
+        Self { shared: Arc::new(Shared::new(config, settings)), own: Current::new(), background: Mutex::default() }
     }
 
     /// Connects. `Ok` once connected, or after 2 s: then events wait in the buffer and the connection is tried on in the background,
@@ -108,14 +96,7 @@ impl TracingClient {
         if !self.is_enabled() {
             return Ok(TraceId::new());
         }
-        let trace_id = {
-            let mut own = lock(&self.own);
-            if own.started {
-                own.current = Uuid::now_v7();
-            }
-            own.started = true;
-            own.current
-        };
+        let trace_id = self.own.start();
         self.command(Command::Start(Start { trace_id, flow_id: flow_id.0, version }))?;
         Ok(TraceId(trace_id))
     }
@@ -133,17 +114,15 @@ impl TracingClient {
             return Err(TracingError::WebSocketError(message));
         }
         self.command(Command::End { trace_id: trace_id.0, status })?;
-        let mut own = lock(&self.own);
-        if own.current == trace_id.0 {
-            *own = Own { current: Uuid::now_v7(), started: false };
-            self.shared.command(Command::Own(own.current));
+        if let Some(next) = self.own.end(trace_id.0) {
+            self.shared.command(Command::Own(next));
         }
         Ok(())
     }
 
     /// The trace begun last; before the first, the id it will have.
     pub fn current_trace_id(&self) -> TraceId {
-        TraceId(lock(&self.own).current)
+        TraceId(self.own.get())
     }
 
     /// Records an event of a trace. Waits only if the buffer is full and the setting for that is [`super::WhenFull::Wait`].
@@ -154,8 +133,9 @@ impl TracingClient {
         if !self.is_enabled() {
             return Ok(());
         }
-        self.start_background()?;
-        self.shared.offer_or_wait(Entry::new(trace_id.0, event, None)).await
+        let entry = Entry::new(trace_id.0, event, None);
+        self.started_for(&entry)?;
+        self.shared.offer_or_wait(entry).await
     }
 
     /// The same without waiting, for callers that are not async. A full buffer drops, the new event where the setting is to wait.
@@ -166,11 +146,12 @@ impl TracingClient {
         if !self.is_enabled() {
             return Ok(());
         }
-        self.start_background()?;
-        match self.shared.offer(Entry::new(trace_id.0, event, None)) {
+        let entry = Entry::new(trace_id.0, event, None);
+        self.started_for(&entry)?;
+        match self.shared.offer(entry) {
             Ok(()) => Ok(()),
             Err(NotTaken::Full(entry)) => {
-                self.shared.drop_entry(&entry, super::metrics::DropReason::BufferFull);
+                self.shared.drop_entry(&entry, DropReason::BufferFull);
                 Ok(())
             }
             Err(NotTaken::Closed) => Err(TracingError::Disconnected),
@@ -224,7 +205,7 @@ impl TracingClient {
         self.shared.command(Command::Shutdown { deadline: deadline(timeout), reply: Some(reply) });
         let outcome = answer.await.unwrap_or(Ok(()));
         lock(&self.background).take();
-        *lock(&self.own) = Own { current: Uuid::now_v7(), started: false };
+        self.own.reset();
         outcome
     }
 
@@ -278,6 +259,11 @@ impl TracingClient {
         Ok(())
     }
 
+    /// Starts the background for an event; where that cannot be, the event is dropped and counted.
+    fn started_for(&self, entry: &Entry) -> Result<()> {
+        self.start_background().inspect_err(|_| self.shared.drop_entry(entry, DropReason::Closed))
+    }
+
     fn is_started(&self) -> bool {
         lock(&self.background).is_some()
     }
@@ -294,7 +280,7 @@ impl TracingClient {
         if background.is_some() {
             return Ok(());
         }
-        let own = lock(&self.own).current;
+        let own = self.own.get();
         let shared = Arc::clone(&self.shared);
         // What was asked of a background that had just stopped.
         drop(shared.take_commands());

@@ -23,6 +23,7 @@ mod batch;
 mod buffer;
 mod builder;
 mod config;
+mod current;
 mod driver;
 mod error;
 mod events;

@@ -143,7 +143,8 @@ impl Shared {
             match self.settings.when_full {
                 WhenFull::DropOldest if self.make_room(max) => {}
                 WhenFull::Wait => {
-                    self.release(bytes);
+                    // Nobody is told of room: there is no more than before, and whoever waits would only ask again.
+                    self.bytes.fetch_sub(bytes, Ordering::Relaxed);
                     return Err(NotTaken::Full(Box::new(entry)));
                 }
                 WhenFull::DropOldest | WhenFull::DropNewest => {

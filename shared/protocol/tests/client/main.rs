@@ -1,4 +1,6 @@
-//! Our own client, natively, against real servers.
+//! The client, natively, against real servers.
+
+#![cfg(not(target_arch = "wasm32"))]
 
 mod answers;
 mod arrives;
