@@ -8,7 +8,7 @@ use reflow_tracing_protocol::client::{EventStream, LiveEvent, TracingClient, Tra
 use reflow_tracing_protocol::{ExecutionStatus, FlowId, SubscriptionFilters, TraceEvent, TraceId, TraceQuery};
 use reflow_tracing_tests::{eventually, patience};
 
-use crate::scene::{Server, event, everything, version};
+use crate::scene::{Server, event, everything, noise, version};
 
 fn of_flow(flow: &str) -> SubscriptionFilters {
     let flow_ids = Some(vec![FlowId::new(flow)]);
@@ -120,10 +120,10 @@ async fn a_slow_viewer_is_told_what_it_missed_and_holds_up_nothing() -> Result<(
     let mut stream = viewer.events(of_flow("flood")).await?;
     let trace_id = client.start_trace(FlowId::new("flood"), version()).await?;
     // Each a batch of its own, and together far more than everything between the server and the viewer holds.
-    let recorded = 900;
+    let (recorded, noise) = (900, noise(100_000));
     for number in 0..recorded {
         let mut event: TraceEvent = event(usize::try_from(number)?);
-        event.data.custom_attributes.insert("text".to_owned(), "x".repeat(100_000).into());
+        event.data.custom_attributes.insert("text".to_owned(), noise.clone().into());
         client.record_event(trace_id.clone(), event).await?;
         client.flush_within(patience()).await?;
     }

@@ -89,3 +89,8 @@ pub fn everything() -> TraceQuery {
         offset: None,
     }
 }
+
+/// Text that no codec makes much smaller.
+pub fn noise(bytes: usize) -> String {
+    (0..bytes).map(|_| char::from(rand::random_range(b' '..=b'~'))).collect()
+}

@@ -6,12 +6,7 @@ use reflow_tracing_protocol::client::TracingClient;
 use reflow_tracing_tests::{Service, patience};
 use serde_json::json;
 
-use crate::scene::{config, event, version};
-
-/// Text that no codec makes much smaller.
-fn noise(bytes: usize) -> String {
-    (0..bytes).map(|_| char::from(rand::random_range(b' '..=b'~'))).collect()
-}
+use crate::scene::{config, event, noise, version};
 
 #[tokio::test]
 async fn a_batch_that_is_too_large_goes_in_parts_and_only_what_can_never_fit_is_dropped() -> Result<()> {

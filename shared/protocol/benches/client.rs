@@ -1,9 +1,9 @@
-//! What the client costs its program: events a second of processor time, and bytes an event on the wire, by codec.
+//! What the client costs its program, on Linux: events a second of processor time, and bytes an event on the wire, by codec.
 //!
-//! `cargo bench -p reflow-tracing-tests --bench client`, with `-- <events>` for another number. The server is a sink that counts
-//! the events of every batch and acks it, on a thread of its own, so what is measured is the client alone: its two threads, the one that records and the
-//! one in the background, by the kernel's own account of them. The first figure of a codec is what one core could do if it did
-//! nothing else but both; record cost alone is the benchmark of the client's crate.
+//! `cargo bench -p reflow_tracing_protocol --bench client`, with `-- <events>` for another number. The server is a sink that counts
+//! the events of every batch and acks it, on a thread of its own, so what is measured is the client alone: its two threads,
+//! the one that records and the one in the background, by clock and by the kernel's account. The first figure of a codec is what one core could do if it did
+//! nothing else but both; record cost alone is a benchmark of its own.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
