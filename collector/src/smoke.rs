@@ -83,7 +83,13 @@ impl Smoke {
         let mut viewer = Socket::open(&self.read_from, None, end).await?;
         loop {
             let answer = viewer.ask(&json!({"GetTrace": {"trace_id": trace_id}}), end).await?;
-            let missing = missing(&answer, &ids).with_context(|| format!("{} answers", self.read_from))?;
+            let (missing, why) = match not_yet(&answer) {
+                Some(reason) => (ids.len(), reason),
+                None => (
+                    missing(&answer, &ids).with_context(|| format!("{} answers", self.read_from))?,
+                    "is a writer running?",
+                ),
+            };
             if missing == 0 {
                 viewer.close(end).await;
                 return Ok(Report { trace_id, acked_after, read_after: acked.elapsed() });
@@ -91,7 +97,7 @@ impl Smoke {
             let (all, url) = (ids.len(), &self.read_from);
             ensure!(
                 Instant::now() + PAUSE < end,
-                "{missing} of {all} events of trace {trace_id} cannot be read at {url} within the deadline: is a writer running?"
+                "{missing} of {all} events of trace {trace_id} cannot be read at {url} within the deadline: {why}"
             );
             sleep(PAUSE).await;
         }
@@ -181,6 +187,11 @@ fn recorded(answer: &Value, events: usize) -> anyhow::Result<()> {
     ensure!(body["accepted"] == events, "not every event was accepted: {answer}");
     ensure!(body["durable"] == true, "the batch was acked, but not as durable: {answer}");
     Ok(())
+}
+
+/// What the answer waits for, when it is one of a service whose store, or whose query service, is not there yet.
+fn not_yet(answer: &Value) -> Option<&str> {
+    (answer["Error"]["code"] == "StorageError").then(|| answer["Error"]["message"].as_str()).flatten()
 }
 
 /// How many events the answer lacks. One that is there twice, or that nobody sent, is an error.

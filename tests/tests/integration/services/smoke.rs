@@ -38,6 +38,16 @@ async fn an_installation_without_a_writer_fails_and_says_what_is_missing() -> Re
 }
 
 #[tokio::test]
+async fn an_installation_without_a_query_service_fails_and_says_what_is_missing() -> Result<()> {
+    let cluster = Cluster::build().queries(0).start().await?;
+    let collector = cluster.collectors[0].url();
+    let (status, _, errors) = smoke(&collector, &collector).arg("--timeout").arg("2").run_to_end().await?;
+    assert_eq!(status.code(), Some(1));
+    ensure!(errors.contains("within the deadline") && errors.contains("reflow-query"), "{errors}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_service_that_takes_no_events_fails_the_round_trip_with_its_reason() -> Result<()> {
     let cluster = Cluster::start().await?;
     let query = cluster.queries[0].url();
