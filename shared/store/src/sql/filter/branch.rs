@@ -127,11 +127,12 @@ impl Branch {
     }
 }
 
-/// `FROM … WHERE …` of some branches: one, or as many as the source's traces are looked at for anyway.
+/// `FROM … WHERE …` of some branches: one, or as many as the source's traces are looked at for anyway. `whole` when all that match are
+/// wanted and not the newest few.
 pub(super) fn restrict(
     branches: &[Branch],
     filter: &TraceFilter,
-    source: Source,
+    (source, whole): (Source, bool),
     actor: Option<i64>,
     cutoff_us: i64,
     sql: &mut Sql,
@@ -149,9 +150,16 @@ pub(super) fn restrict(
         }
         _ => drop(sql.push(" FROM traces t WHERE 1 = 1")),
     }
-    if let (Source::Traces | Source::Execution, Some(actor)) = (source, actor) {
-        sql.push(" AND (SELECT 1 FROM trace_actors a WHERE a.trace = t.seq AND a.actor = ").literal(actor);
-        sql.push(") = 1");
+    match (source, actor) {
+        // All matches are looked at: listing the actor's traces once reads a handful of pages, looking each up reads three.
+        (Source::Traces, Some(actor)) if whole => {
+            sql.push(" AND +t.seq IN (SELECT a.trace FROM trace_actors a WHERE a.actor = ").literal(actor).push(")");
+        }
+        (Source::Traces | Source::Execution, Some(actor)) => {
+            sql.push(" AND (SELECT 1 FROM trace_actors a WHERE a.trace = t.seq AND a.actor = ").literal(actor);
+            sql.push(") = 1");
+        }
+        _ => {}
     }
     sql.push(" AND t.tenant = ").text(&key_text(&filter.tenant));
     if let Some((from_us, to_us)) = filter.start_us {

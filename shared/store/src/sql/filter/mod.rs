@@ -87,7 +87,7 @@ impl<'f> Prepared<'f> {
                 branch.counted(self.filter, &mut sql);
             } else {
                 sql.push(if most.is_some() { "SELECT count(*) FROM (SELECT 1" } else { "SELECT count(*)" });
-                restrict(branches, self.filter, source, actor, self.cutoff_us, &mut sql);
+                restrict(branches, self.filter, (source, true), actor, self.cutoff_us, &mut sql);
                 if let Some(most) = most {
                     sql.push(" LIMIT ").int(most).push(") AS few");
                 }
@@ -107,7 +107,7 @@ impl<'f> Prepared<'f> {
         for (index, branches) in self.together(source).enumerate() {
             sql.push(if index == 0 { "" } else { " UNION ALL " });
             sql.push("SELECT * FROM (SELECT t.seq, t.start_us, t.trace_id");
-            restrict(branches, self.filter, source, self.actor, self.cutoff_us, &mut sql);
+            restrict(branches, self.filter, (source, false), self.actor, self.cutoff_us, &mut sql);
             if let Some((start_us, trace_id)) = page.after {
                 // The first comparison alone bounds the index scan in both backends; the second is exact.
                 sql.push(" AND t.start_us <= ").int(start_us);
