@@ -5,6 +5,7 @@
 #   tests/browser/wasm.sh cargo ...    runs cargo for wasm32-unknown-unknown, with whichever toolchain is there
 #   tests/browser/wasm.sh build        builds the runner, the tests and the example page
 #   tests/browser/wasm.sh test         runs the tests in both, and the page in Chromium
+#   tests/browser/wasm.sh clippy       lints what is compiled for wasm32 alone, after a build
 #
 # The toolchain is the target that rustup installs (`rustup target add wasm32-unknown-unknown`) or, where it cannot be
 # downloaded, Debian's compiler, which builds the standard library from Debian's sources.
@@ -13,6 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 target=wasm32-unknown-unknown
 debian_rustc=/usr/bin/rustc
+debian_clippy=/usr/bin/clippy-driver
 debian_linker=/usr/lib/llvm-19/bin/wasm-ld
 runner_manifest=tests/browser/runner/Cargo.toml
 native_dir=${CARGO_TARGET_DIR:-$PWD/target}
@@ -25,11 +27,11 @@ target_is_installed() {
 }
 
 debian_toolchain_is_installed() {
-    [[ -x $debian_rustc && -x $debian_linker ]] && [[ -d $($debian_rustc --print sysroot)/lib/rustlib/src/rust/library/std ]]
+    [[ -x $debian_rustc && -x $debian_clippy && -x $debian_linker ]] && [[ -d $($debian_rustc --print sysroot)/lib/rustlib/src/rust/library/std ]]
 }
 
 packages() {
-    target_is_installed || debian_toolchain_is_installed || printf '%s\n' rustc-web rust-web-src lld-19
+    target_is_installed || debian_toolchain_is_installed || printf '%s\n' rustc-web rust-web-src rust-web-clippy lld-19
     command -v chromedriver >/dev/null || printf '%s\n' chromium chromium-driver
     command -v node >/dev/null || printf '%s\n' nodejs
 }
@@ -69,11 +71,23 @@ run_tests() {
     return $failed
 }
 
+# Debian's compiler needs Debian's clippy. As a wrapper of a build, which is what `cargo clippy` is of a check, it uses what
+# `build` has built.
+lint() {
+    if target_is_installed; then
+        wasm_cargo clippy --locked "${wasm_crates[@]}" --lib --tests -- -D warnings
+    else
+        export RUSTC_WORKSPACE_WRAPPER=$debian_clippy CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
+        wasm_cargo build --locked "${wasm_crates[@]}" --lib --tests
+    fi
+}
+
 case ${1-} in
     packages) packages ;;
     cargo) shift && wasm_cargo "$@" ;;
     build) build ;;
     test) run_tests ;;
+    clippy) lint ;;
     *)
         sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
         exit 2

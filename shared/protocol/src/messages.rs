@@ -177,7 +177,11 @@ pub enum TraceMessage {
 
 /// A response, older generation of v1.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "published so: boxing a field would change the type")]
+// Only where pointers have 64 bits.
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    expect(clippy::large_enum_variant, reason = "published so: boxing a field would change the type")
+)]
 pub enum TraceResponse {
     /// To `StoreTrace`.
     TraceStored {

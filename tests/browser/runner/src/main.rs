@@ -30,12 +30,14 @@ fn main() -> Result<ExitCode> {
 
 async fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     let control = Control::start().await?;
-    let capabilities = tempfile::NamedTempFile::new().context("no temp file")?;
+    // ChromeDriver is killed at the end, and leaves the browser's profile behind.
+    let scratch = tempfile::tempdir().context("no temp folder")?;
     let ourselves = std::env::current_exe().context("this executable does not know where it is")?;
     let mut inner = tokio::process::Command::new(ourselves);
     inner
         .args(arguments)
         .env("REFLOW_TEST_INNER", "1")
+        .env("TMPDIR", scratch.path())
         .env("WASM_BINDGEN_TEST_TIMEOUT", TEST_TIMEOUT_SECS)
         .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "30")
         .stdin(Stdio::null())
@@ -50,12 +52,13 @@ async fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         }
         Ok("chromium") => {
             let agent = format!("--user-agent=reflow-test-control={}", control.url());
-            serde_json::to_writer(&capabilities, &chromium::capabilities(&[&agent]))
+            let capabilities = scratch.path().join("webdriver.json");
+            std::fs::write(&capabilities, chromium::capabilities(&[&agent]).to_string())
                 .context("cannot write the capabilities")?;
             inner
                 .env("WASM_BINDGEN_USE_BROWSER", "1")
                 .env("CHROMEDRIVER", chromium::driver()?)
-                .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", capabilities.path());
+                .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", capabilities);
         }
         _ => bail!("REFLOW_TEST_IN must say where the tests are to run: node or chromium"),
     }

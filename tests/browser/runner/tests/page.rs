@@ -38,7 +38,9 @@ impl Scene {
         let page_url = serve(page.path()).await?;
         let service = Service::standalone().start().await?;
         let port = Port::reserve()?;
-        let driver = Spec::new(chromium::driver()?, log.path()).arg(format!("--port={}", port.number()));
+        let driver = Spec::new(chromium::driver()?, log.path())
+            .arg(format!("--port={}", port.number()))
+            .env("TMPDIR", log.path()); // where it leaves the browser's profile
         let driver = Process::spawn(&driver)?;
         eventually(patience(), || async { Ok(TcpStream::connect(("127.0.0.1", port.number())).await?) }).await?;
         let Value::Object(capabilities) = chromium::capabilities(&[]) else { bail!("capabilities are an object") };

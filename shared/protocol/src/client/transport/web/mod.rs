@@ -49,13 +49,13 @@ fn described(error: &JsValue) -> String {
     message.unwrap_or_else(|| format!("{error:?}"))
 }
 
-/// The background is a task of the event loop.
-pub(crate) type Background = ();
+/// The background is a task of the event loop, which nobody can wait for.
+pub(crate) struct Background;
 
 /// Runs what `make` makes as a task of the event loop.
 pub(crate) fn run(make: impl FnOnce() -> LocalFuture<()> + Send + 'static) -> std::io::Result<Background> {
     spawn(make());
-    Ok(())
+    Ok(Background)
 }
 
 /// Returns at once: here nobody can wait without `await`. The background goes on by itself, as long as the page is there.
