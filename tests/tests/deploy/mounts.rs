@@ -23,6 +23,14 @@ impl Mounts {
         self
     }
 
+    /// Any other step, in the shell's words.
+    #[must_use]
+    pub fn step(mut self, line: &str) -> Self {
+        self.0 += line;
+        self.0.push('\n');
+        self
+    }
+
     /// A process that works in `folder`, does the mounts and then becomes what the arguments say that are added to it.
     pub fn spec(&self, folder: &Path) -> Spec {
         Spec::new("unshare", folder)

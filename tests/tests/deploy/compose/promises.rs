@@ -1,0 +1,173 @@
+//! What the compose files promise, read from what docker-compose makes of them.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use reflow_tracing_tests::Service;
+use serde_json::{Value, json};
+
+use super::file::{CLUSTER, SERVICES, STANDALONE, bind_mounts, config, environment, seconds, services, words};
+use crate::image::{dockerfile, repository};
+
+#[test]
+fn both_folders_start_the_same_services() -> Result<()> {
+    let [deploy, examples] = [config(CLUSTER[0], &[])?, config(CLUSTER[1], &[])?];
+    ensure!(deploy["services"] == examples["services"], "the files differ");
+    ensure!(deploy["volumes"] == examples["volumes"], "the volumes differ");
+    let names: Vec<_> = services(&deploy)?.into_keys().collect();
+    let wanted = "collector grafana haproxy migrate nats postgres prometheus query redis writer";
+    ensure!(names.join(" ") == wanted, "{names:?}");
+    Ok(())
+}
+
+#[test]
+fn services_start_once_what_they_need_is_healthy() -> Result<()> {
+    let config = config(CLUSTER[0], &[])?;
+    let services = services(&config)?;
+    let needs = |name: &str| -> Result<Vec<(String, String)>> {
+        let needed = services[name]["depends_on"].as_object().into_iter().flatten();
+        needed
+            .map(|(on, how)| Ok((on.clone(), how["condition"].as_str().context("no condition")?.to_owned())))
+            .collect()
+    };
+    for name in services.keys() {
+        for (on, condition) in needs(name)? {
+            match condition.as_str() {
+                "service_healthy" => ensure!(services[on.as_str()]["healthcheck"]["test"].is_array(), "{on}: no check"),
+                "service_completed_successfully" => ensure!(on == "migrate", "{name} waits for the end of {on}"),
+                other => anyhow::bail!("{name} needs {on}: {other}"),
+            }
+        }
+    }
+    for (name, on) in [
+        ("migrate", "postgres"),
+        ("writer", "migrate"),
+        ("writer", "nats"),
+        ("query", "migrate"),
+        ("collector", "nats"),
+        ("haproxy", "collector"),
+    ] {
+        ensure!(needs(name)?.iter().any(|(needed, _)| needed == on), "{name} does not wait for {on}");
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_is_reachable_from_other_machines() -> Result<()> {
+    for file in [CLUSTER[0], STANDALONE] {
+        let config = config(file, &[])?;
+        for (name, service) in services(&config)? {
+            for port in words(&service["ports"])? {
+                ensure!(port.starts_with("127.0.0.1:"), "{file}: {name} publishes {port}");
+            }
+            ensure!(service["network_mode"].is_null() && service["privileged"].is_null(), "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_drains_is_given_longer_than_the_drain_takes() -> Result<()> {
+    let (_, settings, _) = Service::standalone().arg("--print-config").run_to_end().await?;
+    let deadline = settings.lines().find_map(|line| line.trim().strip_prefix("drain_deadline_secs = "));
+    let deadline = deadline.and_then(|text| text.split_whitespace().next()).context(settings.clone())?;
+    let deadline: u64 = deadline.parse()?;
+    for (file, names) in [(CLUSTER[0], &["collector", "writer", "query"][..]), (STANDALONE, &["reflow-tracing"])] {
+        let config = config(file, &[])?;
+        for name in names {
+            let grace = seconds(&config["services"][name]["stop_grace_period"])?;
+            ensure!(grace >= deadline + 5, "{name} is killed after {grace} s and drains for up to {deadline} s");
+        }
+    }
+    let config = config(CLUSTER[0], &[])?;
+    let grace = seconds(&config["services"]["haproxy"]["stop_grace_period"])?;
+    let text = fs::read_to_string(repository().join("deploy/haproxy/haproxy.cfg"))?;
+    let hard = text.lines().find_map(|line| line.trim().strip_prefix("hard-stop-after ")).context("no hard stop")?;
+    ensure!(seconds(&Value::from(hard))? < grace, "HAProxy cuts after {hard} and is killed after {grace} s");
+    ensure!(config["services"]["haproxy"]["stop_signal"] == "SIGUSR1", "HAProxy is told to stop at once");
+    Ok(())
+}
+
+#[test]
+fn everybody_comes_back_and_our_services_have_no_rights() -> Result<()> {
+    for file in [CLUSTER[0], STANDALONE] {
+        let config = config(file, &[])?;
+        for (name, service) in services(&config)? {
+            let restart = if name == "migrate" { "on-failure" } else { "unless-stopped" };
+            ensure!(service["restart"] == restart, "{name}: {}", service["restart"]);
+            if service["build"].is_object() {
+                ensure!(service["read_only"] == true && service["cap_drop"] == json!(["ALL"]), "{name} has rights");
+                ensure!(service["security_opt"] == json!(["no-new-privileges:true"]), "{name} may gain rights");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn images_are_pinned_and_ours_are_built_from_stages_that_exist() -> Result<()> {
+    let stages: BTreeSet<_> = dockerfile()?.1.into_iter().map(|stage| stage.name).collect();
+    for file in [CLUSTER[0], CLUSTER[1], STANDALONE] {
+        let config = config(file, &[])?;
+        for (name, service) in services(&config)? {
+            let image = service["image"].as_str().context("no image")?;
+            let (_, tag) = image.rsplit_once(':').with_context(|| format!("{name}: {image} has no tag"))?;
+            if let Some(build) = service["build"].as_object() {
+                let target = build["target"].as_str().context("no target")?;
+                ensure!(stages.contains(target), "{name}: the Dockerfile has no stage {target}");
+                ensure!(build["context"] == repository().display().to_string(), "{name}: {}", build["context"]);
+            } else {
+                let version = tag.trim_start_matches('v').split('-').next().unwrap_or_default();
+                ensure!(
+                    version.contains('.') && version.split('.').all(|n| n.parse::<u32>().is_ok()),
+                    "{name}: {image}"
+                );
+            }
+            for (source, target) in bind_mounts(service)? {
+                ensure!(Path::new(&source).exists(), "{name}: nothing at {source} to mount at {target}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn replicas_can_be_any_number() -> Result<()> {
+    let config = config(CLUSTER[0], &[])?;
+    for name in ["collector", "writer", "query"] {
+        let service = &config["services"][name];
+        ensure!(service["scale"] == 2, "{name} runs {} times", service["scale"]);
+        ensure!(service["container_name"].is_null() && service["ports"].is_null(), "{name} can be there only once");
+        ensure!(service["volumes"].is_null(), "{name} keeps something");
+    }
+    Ok(())
+}
+
+#[test]
+fn passwords_come_from_variables_and_the_sample_names_every_variable() -> Result<()> {
+    let secrets = [
+        ("POSTGRES_PASSWORD", "pa1"),
+        ("NATS_PASSWORD", "pa2"),
+        ("REDIS_PASSWORD", "pa3"),
+        ("GRAFANA_PASSWORD", "pa4"),
+    ];
+    let config = config(CLUSTER[0], &secrets)?;
+    for (name, service) in services(&config)? {
+        for (key, value) in environment(service) {
+            let secret = ["PASSWORD", "AUTH"].iter().any(|part| key.contains(part)) || value.contains('@');
+            let set = secrets.iter().any(|(_, password)| value.contains(password));
+            ensure!(!secret || set, "{name}: {key}={value}");
+        }
+    }
+    let text = fs::read_to_string(repository().join(SERVICES))? + &fs::read_to_string(repository().join(STANDALONE))?;
+    let used: BTreeSet<_> = text
+        .split("${")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}')?.0.split_once(":-"))
+        .map(|(name, default)| format!("{name}={default}"))
+        .collect();
+    let sample = fs::read_to_string(repository().join("deploy/.env.sample"))?;
+    let named: BTreeSet<_> = sample.lines().filter(|line| line.contains('=') && !line.starts_with('#')).collect();
+    ensure!(used.iter().map(String::as_str).eq(named.iter().copied()), "used: {used:?}\nin the sample: {named:?}");
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! Does the steps of a Dockerfile, as an engine would, and starts what came out of it.
+//!
+//! A stage on a pulled image runs on this machine's own file system instead, seen through a `chroot`, where only what the
+//! stage itself makes is new. Everything else is as an engine does it: a stage has its own root, `COPY` takes only what
+//! is in the context or in another stage, and a container's root is read-only with the kernel's folders and a volume mounted.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use reflow_tracing_tests::{Process, executable::executable, process::Spec};
+use tempfile::TempDir;
+
+use super::{
+    context,
+    dockerfile::{self, Stage, Step, Words},
+};
+use crate::mounts::{Mounts, quoted};
+
+/// A cold build of all executables on a busy machine with two cores.
+const BUILD_TIME: Duration = Duration::from_secs(900);
+/// What a pulled image is made of.
+const MACHINE: &str = "/bin /dev /etc /home /lib /lib32 /lib64 /libx32 /opt /proc /root /run /sbin /sys /tmp /usr /var";
+/// Of the environment, what a build on this machine needs to find its toolchain and its registry.
+const ENVIRONMENT: [&str; 10] = [
+    "PATH",
+    "HOME",
+    "CARGO_HOME",
+    "CARGO_HTTP",
+    "CARGO_NET",
+    "CARGO_REGISTRIES",
+    "CARGO_REGISTRY",
+    "CARGO_SOURCE",
+    "RUSTUP_",
+    "SSL_CERT",
+];
+
+/// The repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
+}
+
+/// The Dockerfile.
+pub fn dockerfile() -> Result<(Words, Vec<Stage>)> {
+    dockerfile::parse(&fs::read_to_string(repository().join("deploy/Dockerfile"))?)
+}
+
+/// A build under way: each stage is built once.
+pub struct Build {
+    folder: TempDir,
+    stages: Vec<Stage>,
+    arguments: Words,
+    built: BTreeMap<String, PathBuf>,
+}
+
+/// A stage with all that it stands on: files, and how to start it.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Its files.
+    pub root: PathBuf,
+    /// What the file says of it.
+    pub stage: Stage,
+}
+
+impl Build {
+    /// Copies the context; builds nothing yet. `arguments` are those of `--build-arg`.
+    pub fn new(arguments: &[(&str, &str)]) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("images-").tempdir().context("no temp folder")?;
+        fs::create_dir(folder.path().join("context"))?;
+        context::copy(repository(), &folder.path().join("context"))?;
+        let arguments = arguments.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Ok(Self { folder, stages: dockerfile()?.1, arguments, built: BTreeMap::new() })
+    }
+
+    /// Builds a stage and what it needs.
+    pub async fn image(&mut self, name: &str) -> Result<Image> {
+        Ok(Image { root: self.root(name).await?, stage: self.described(name)? })
+    }
+
+    fn stage(&self, name: &str) -> Result<Stage> {
+        self.stages.iter().find(|stage| stage.name == name).cloned().with_context(|| format!("no stage {name}"))
+    }
+
+    /// The stage with what it inherits.
+    fn described(&self, name: &str) -> Result<Stage> {
+        let mut stage = self.stage(name)?;
+        if let Ok(base) = self.described(&stage.base.clone()) {
+            stage.environment = base.environment.into_iter().chain(stage.environment).collect();
+            stage.labels = base.labels.into_iter().chain(stage.labels).collect();
+            stage.volumes.extend(base.volumes);
+            stage.ports.extend(base.ports);
+            stage.user = stage.user.or(base.user);
+            stage.folder = stage.folder.or(base.folder);
+        }
+        Ok(stage)
+    }
+
+    async fn root(&mut self, name: &str) -> Result<PathBuf> {
+        if let Some(root) = self.built.get(name) {
+            return Ok(root.clone());
+        }
+        let stage = self.stage(name)?;
+        let root = self.folder.path().join(format!("stage-{name}"));
+        fs::create_dir(&root)?;
+        if self.stage(&stage.base).is_ok() {
+            let base = Box::pin(self.root(&stage.base)).await?;
+            self.shell(&format!("cp -a {}/. {}", quoted(&base), quoted(&root))).await?;
+        }
+        for step in &stage.steps {
+            match step {
+                Step::Copy { from, sources, to } => {
+                    let from = match from {
+                        Some(stage) => Box::pin(self.root(stage)).await?,
+                        None => self.folder.path().join("context"),
+                    };
+                    self.copy(&from, sources, &root, to, stage.folder.as_deref()).await?;
+                }
+                Step::Run(line, caches) => {
+                    ensure!(stage.base != "scratch", "there is no shell to run {line}");
+                    self.run(&stage, &root, line, caches).await?;
+                }
+            }
+            println!("{name}: {step:.120?}");
+        }
+        self.built.insert(name.to_owned(), root.clone());
+        Ok(root)
+    }
+
+    async fn copy(&self, from: &Path, sources: &[String], root: &Path, to: &str, folder: Option<&str>) -> Result<()> {
+        ensure!(sources.len() == 1 || to.ends_with('/'), "several files need a folder");
+        let to = root.join(Path::new(folder.unwrap_or("/")).join(to).strip_prefix("/")?);
+        for source in sources {
+            let source = from.join(source.trim_start_matches('/'));
+            // The contents of a folder, but a file itself.
+            let what = if source.is_dir() { format!("{}/.", quoted(&source)) } else { quoted(&source) };
+            self.shell(&format!("mkdir -p {to} && cp -a {what} {to}", to = quoted(&to))).await?;
+        }
+        Ok(())
+    }
+
+    async fn run(&self, stage: &Stage, root: &Path, line: &str, caches: &[(String, String)]) -> Result<()> {
+        let folder = stage.folder.as_deref().unwrap_or("/");
+        let mut mounts = Mounts::default().step(&machine_at(root)?);
+        // This machine's own registry cache stands for the image's.
+        for (target, id) in caches.iter().filter(|(target, _)| target.starts_with(&format!("{folder}/"))) {
+            let cache = cache_folder()?.join(id);
+            let at = root.join(target.trim_start_matches('/'));
+            fs::create_dir_all(&cache)?;
+            fs::create_dir_all(&at)?;
+            mounts = mounts.bind(&cache, &at);
+        }
+        let ours = std::env::vars().filter(|(key, _)| ENVIRONMENT.iter().any(|kept| key.starts_with(kept)));
+        let mut environment: Words = ours.collect();
+        // Nobody runs what is built here for long: compiling quickly is all that counts.
+        for (key, value) in [("OPT_LEVEL", "0"), ("DEBUG", "0"), ("INCREMENTAL", "false")] {
+            environment.insert(format!("CARGO_PROFILE_DEV_{key}"), value.to_owned());
+        }
+        environment.extend(stage.environment.clone());
+        for (name, default) in &stage.arguments {
+            environment.insert(name.clone(), self.arguments.get(name).unwrap_or(default).clone());
+        }
+        let spec = mounts
+            .spec(self.folder.path())
+            .args(["env", "-i"])
+            .args(environment.iter().map(|(key, value)| format!("{key}={value}")))
+            .arg("chroot")
+            .arg(root)
+            .args(["sh", "-ec", &format!("cd '{folder}'\n{line}")]);
+        finish(&spec, BUILD_TIME).await.with_context(|| format!("RUN {line}"))
+    }
+
+    async fn shell(&self, line: &str) -> Result<()> {
+        finish(&Spec::new("sh", self.folder.path()).args(["-ec", line]), Duration::from_secs(60)).await
+    }
+}
+
+/// Shows this machine's system folders in a stage's root.
+fn machine_at(root: &Path) -> Result<String> {
+    let home = std::env::var("CARGO_HOME").unwrap_or_default();
+    let tools = Path::new(&home).components().nth(1).map(|top| format!("/{}", top.as_os_str().display()));
+    Ok(format!(
+        "for folder in {MACHINE} {tools}; do\n  at={root}$folder\n  if [ -L \"$folder\" ]; then [ -L \"$at\" ] || cp -P \
+         \"$folder\" \"$at\"\n  elif [ -d \"$folder\" ] && ! mountpoint -q \"$at\"; then mkdir -p \"$at\"; mount --rbind \
+         \"$folder\" \"$at\"; fi\ndone",
+        tools = tools.unwrap_or_default(),
+        root = quoted(root),
+    ))
+}
+
+/// Where caches outlive a test, so that only the first one builds everything: beside what cargo builds.
+fn cache_folder() -> Result<PathBuf> {
+    let executables = executable("reflow-tracing")?;
+    let target = executables.parent().and_then(Path::parent).context("the executables lie in a target folder")?;
+    Ok(target.join("images"))
+}
+
+async fn finish(spec: &Spec, within: Duration) -> Result<()> {
+    let mut process = Process::spawn(spec)?;
+    let status = process.exit(within).await?;
+    if !status.success() {
+        bail!("{status}\n{}", process.tail());
+    }
+    Ok(())
+}
+
+impl Image {
+    /// A container of it, as `docker run --read-only` makes one: its user unless `--user` says another, the environment of
+    /// the image and on top of it `-e`, and what is mounted at `/data`.
+    pub fn container(
+        &self,
+        folder: &Path,
+        user: Option<&str>,
+        data: Option<&Path>,
+        environment: &[(&str, String)],
+        command: &[String],
+    ) -> Result<Spec> {
+        for name in ["proc", "dev"] {
+            fs::create_dir_all(self.root.join(name))?;
+        }
+        let mut mounts = Mounts::default().bind(&self.root, &self.root);
+        // What is mounted at the root's own path hides it, so everything below is mounted after it.
+        for name in ["proc", "dev"] {
+            mounts = mounts.bind(&Path::new("/").join(name), &self.root.join(name));
+        }
+        if let Some(data) = data {
+            mounts = mounts.bind(data, &self.root.join("data"));
+        }
+        let (uid, gid) = user.or(self.stage.user.as_deref()).unwrap_or("0:0").split_once(':').context("uid:gid")?;
+        let mut spec = mounts
+            .read_only(&self.root)
+            .spec(folder)
+            .arg("chroot")
+            .arg(format!("--userspec=+{uid}:+{gid}"))
+            .arg(&self.root)
+            .args(command);
+        for (key, value) in &self.stage.environment {
+            spec = spec.env(key, value);
+        }
+        for (key, value) in environment {
+            spec = spec.env(key, value);
+        }
+        Ok(spec)
+    }
+}
