@@ -93,6 +93,18 @@ impl Buffer {
         })
     }
 
+    /// Takes everything that was pushed before the call.
+    pub(crate) fn take_all(&self) -> Vec<Segment> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let list = std::mem::take(&mut lock(shard).list);
+            let events: usize = list.iter().map(Segment::len).sum();
+            self.events.fetch_sub(events as isize, Ordering::SeqCst);
+            all.extend(list);
+        }
+        all
+    }
+
     /// Gives an emptied segment back for reuse.
     pub(crate) fn recycle(&self, segment: Segment) {
         let mut shard = self.free_shard();
@@ -233,6 +245,17 @@ mod tests {
         actors.sort();
         actors.dedup();
         assert_eq!((actors.len(), buffer.len()), (4_000, 0));
+    }
+
+    #[test]
+    fn everything_is_taken_from_every_shard() {
+        let buffer = Arc::new(Buffer::new());
+        for thread in 0..40 {
+            let buffer = Arc::clone(&buffer);
+            std::thread::spawn(move || (0..thread).for_each(|_| buffer.push(entry("a")))).join().unwrap();
+        }
+        let taken: usize = buffer.take_all().iter().map(Segment::len).sum();
+        assert_eq!((taken, buffer.len()), ((0..40).sum(), 0));
     }
 
     #[test]

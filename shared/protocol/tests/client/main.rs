@@ -11,5 +11,6 @@ mod reachable;
 mod scene;
 mod spool;
 mod stand_in;
+mod tls;
 mod too_large;
 mod v1;

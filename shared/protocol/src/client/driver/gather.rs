@@ -10,7 +10,7 @@ use uuid::Uuid;
 use web_time::Instant;
 
 use super::super::batch::{Body, Outgoing, What};
-use super::super::buffer::Entry;
+use super::super::buffer::{Entry, Segment};
 use super::super::metrics::{Counters, DropReason};
 use super::super::settings::Settings;
 use super::super::shared::Start;
@@ -44,14 +44,14 @@ impl Driver {
         }
         let due = force || self.gather_due().is_some_and(|due| due <= now);
         if due || waiting + self.growing >= self.batch_events() {
-            let mut left = if force { waiting } else { waiting.min(AT_ONCE) };
-            while left > 0
-                && let Some(mut segment) = self.shared.buffer.take()
+            if force {
+                self.shared.buffer.take_all().into_iter().for_each(|segment| self.add_all(segment));
+            }
+            let wanted = if force { 0 } else { waiting.min(AT_ONCE) };
+            while self.taken < wanted
+                && let Some(segment) = self.shared.buffer.take()
             {
-                left = left.saturating_sub(segment.len());
-                self.taken += segment.len();
-                segment.drain(..).for_each(|entry| self.add(entry));
-                self.shared.buffer.recycle(segment);
+                self.add_all(segment);
             }
             if due {
                 self.traces.growing_ids().into_iter().for_each(|id| self.seal(id));
@@ -94,6 +94,12 @@ impl Driver {
             size => size,
         };
         wanted.min(limits.map_or(10_000, |limits| limits.max_batch_events)).max(1)
+    }
+
+    fn add_all(&mut self, mut segment: Segment) {
+        self.taken += segment.len();
+        segment.drain(..).for_each(|entry| self.add(entry));
+        self.shared.buffer.recycle(segment);
     }
 
     fn add(&mut self, mut entry: Entry) {
