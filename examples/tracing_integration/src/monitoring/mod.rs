@@ -1,0 +1,69 @@
+//! `monitoring_client`: what programs do at this moment, what they did lately, and how the server is.
+
+mod args;
+mod figures;
+mod line;
+mod live;
+
+use anyhow::{Context, Result};
+use reflow_tracing_protocol::client::TracingClient;
+use reflow_tracing_protocol::{FlowId, TraceQuery};
+
+pub use self::args::Args;
+use crate::query::report;
+use crate::shared::connect::connect;
+use crate::shared::exit::Usage;
+use crate::shared::terminal::stdout;
+
+/// Traces shown unless told otherwise.
+const TRACES: u64 = 10;
+
+/// Runs the program.
+///
+/// # Errors
+/// [`Usage`], [`Unreachable`](crate::shared::exit::Unreachable), and whatever fails on the way.
+pub async fn run(args: Args) -> Result<()> {
+    check(&args)?;
+    let client = connect(&args.server_url).await?;
+    if args.metrics {
+        figures::show(&client).await?;
+    }
+    if args.query {
+        history(&client, &args).await?;
+    }
+    if !args.metrics && !args.query {
+        live::watch(&client, &args).await?;
+    }
+    client.shutdown().await?;
+    Ok(())
+}
+
+/// History knows one flow and one actor a question, and no event types.
+fn check(args: &Args) -> Result<(), Usage> {
+    let many = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| list.len() > 1);
+    let problem = match args.query {
+        true if many(&args.flow_ids) || many(&args.actor_ids) => "--query takes one flow and one actor at most",
+        true if args.event_types.is_some() => "--event-types is for live events; --query lists whole traces",
+        _ => return Ok(()),
+    };
+    Err(Usage(problem.to_owned()))
+}
+
+async fn history(client: &TracingClient, args: &Args) -> Result<()> {
+    let one = |list: &Option<Vec<String>>| list.as_ref().and_then(|list| list.first().cloned());
+    let query = TraceQuery {
+        flow_id: one(&args.flow_ids).map(FlowId),
+        execution_id: None,
+        time_range: None,
+        status: None,
+        actor_filter: one(&args.actor_ids),
+        limit: Some(args.limit.unwrap_or(TRACES) as usize),
+        offset: None,
+    };
+    let page = client.find_traces(query, None).await.context("the server did not answer the query")?;
+    let mut out = stdout();
+    report::list(&mut out, &page.traces)?;
+    report::missing(&mut out, &page.traces)?;
+    report::summary(&mut out, &page.traces, page.total)?;
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! One event as a row: flat, with what was not measured left empty.
+
+use reflow_tracing_protocol::{FlowTrace, TraceEvent, TraceEventType};
+
+use crate::query::analysis::{all_zero, measured_size};
+use crate::shared::show;
+
+/// A value of a row; `None` is "not there" or "not measured".
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    /// A text.
+    Text(Option<String>),
+    /// A whole number.
+    Whole(Option<i64>),
+    /// A number.
+    Real(Option<f64>),
+    /// µs since 1970.
+    Time(i64),
+}
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// [`Value::Text`]
+    Text,
+    /// [`Value::Whole`]
+    Whole,
+    /// [`Value::Real`]
+    Real,
+    /// [`Value::Time`]
+    Time,
+}
+
+/// Name, kind, where the value comes from.
+type Column = (&'static str, Kind, fn(&FlowTrace, &TraceEvent) -> Value);
+
+/// The columns, in order.
+pub(super) const COLUMNS: &[Column] = &[
+    ("trace_id", Kind::Text, |trace, _| text(&trace.trace_id.0.to_string())),
+    ("flow_id", Kind::Text, |trace, _| text(&trace.flow_id.0)),
+    ("event_id", Kind::Text, |_, event| text(&event.event_id.0.to_string())),
+    ("timestamp", Kind::Time, |_, event| Value::Time(event.timestamp.timestamp_micros())),
+    ("event_type", Kind::Text, |_, event| text(show::event_type(&event.event_type))),
+    ("actor_id", Kind::Text, |_, event| text(&event.actor_id)),
+    ("port", Kind::Text, |_, event| Value::Text(event.data.port.clone())),
+    ("to_actor", Kind::Text, |_, event| Value::Text(target(event).map(|(actor, _)| actor.clone()))),
+    ("to_port", Kind::Text, |_, event| Value::Text(target(event).map(|(_, port)| port.clone()))),
+    ("message_type", Kind::Text, |_, event| {
+        Value::Text(event.data.message.as_ref().map(|message| message.message_type.clone()))
+    }),
+    ("size_bytes", Kind::Whole, |_, event| whole(event.data.message.as_ref().and_then(measured_size))),
+    ("error", Kind::Text, |_, event| Value::Text(event.data.error.clone())),
+    ("execution_time_ns", Kind::Whole, |_, event| positive(event.data.performance_metrics.execution_time_ns)),
+    ("memory_usage_bytes", Kind::Whole, |_, event| positive(event.data.performance_metrics.memory_usage_bytes as u64)),
+    ("cpu_usage_percent", Kind::Real, |_, event| {
+        real(event, f64::from(event.data.performance_metrics.cpu_usage_percent))
+    }),
+    ("queue_depth", Kind::Whole, |_, event| {
+        whole(measured(event).then_some(event.data.performance_metrics.queue_depth as u64))
+    }),
+    ("throughput_msgs_per_sec", Kind::Real, |_, event| {
+        real(event, event.data.performance_metrics.throughput_msgs_per_sec)
+    }),
+    ("parent_event_id", Kind::Text, |_, event| {
+        Value::Text(event.causality.parent_event_id.as_ref().map(|id| id.0.to_string()))
+    }),
+    ("root_cause_event_id", Kind::Text, |_, event| text(&event.causality.root_cause_event_id.0.to_string())),
+    ("span_id", Kind::Text, |_, event| text(&event.causality.span_id)),
+    ("state_diff", Kind::Text, |_, event| {
+        Value::Text(event.data.state_diff.as_ref().and_then(|diff| serde_json::to_string(diff).ok()))
+    }),
+    ("custom_attributes", Kind::Text, |_, event| {
+        let attributes = &event.data.custom_attributes;
+        Value::Text((!attributes.is_empty()).then(|| serde_json::to_string(attributes).ok()).flatten())
+    }),
+];
+
+/// The values of an event, one a column.
+pub(super) fn values(trace: &FlowTrace, event: &TraceEvent) -> impl Iterator<Item = Value> {
+    COLUMNS.iter().map(move |(_, _, value)| value(trace, event))
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(Some(text.to_owned()))
+}
+
+fn whole(number: Option<u64>) -> Value {
+    Value::Whole(number.map(|number| i64::try_from(number).unwrap_or(i64::MAX)))
+}
+
+fn positive(number: u64) -> Value {
+    whole((number > 0).then_some(number))
+}
+
+fn real(event: &TraceEvent, number: f64) -> Value {
+    Value::Real(measured(event).then_some(number))
+}
+
+fn measured(event: &TraceEvent) -> bool {
+    !all_zero(&event.data.performance_metrics)
+}
+
+fn target(event: &TraceEvent) -> Option<(&String, &String)> {
+    match &event.event_type {
+        TraceEventType::DataFlow { to_actor, to_port } => Some((to_actor, to_port)),
+        _ => None,
+    }
+}

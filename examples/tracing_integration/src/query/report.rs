@@ -1,0 +1,154 @@
+//! What `query_client` prints for people: the list of traces, and the performance of actors.
+
+use std::io::{self, Write};
+
+use chrono::Utc;
+use reflow_tracing_protocol::ExecutionStatus;
+use reflow_tracing_protocol::client::TraceSummary;
+
+use super::analysis::{ActorPerformance, Analysis};
+use crate::shared::show::{self, UNKNOWN, count, cut, maybe, nanos};
+use crate::shared::terminal::{BAD, DIM, HEAD, WARN, table, write_table};
+
+/// A line a trace.
+///
+/// # Errors
+/// When nobody reads any more.
+pub fn list(out: &mut impl Write, traces: &[TraceSummary]) -> io::Result<()> {
+    let mut table = table(&["started", "flow", "trace", "status", "took", "events", "failures"], 4);
+    for trace in traces {
+        let flow = trace.flow_id.as_ref().map(|flow| flow.0.as_str()).or(trace.flow_name.as_deref());
+        let took = trace.end_time.unwrap_or_else(Utc::now) - trace.start_time;
+        let took = match trace.end_time {
+            Some(_) => maybe(took.to_std().ok(), show::span),
+            None => UNKNOWN.to_owned(),
+        };
+        let counted = trace.counted.as_ref();
+        table.add_row([
+            show::date(trace.start_time),
+            maybe(flow, |flow| cut(flow, 40)),
+            trace.trace_id.0.to_string(),
+            show::status(&trace.status),
+            took,
+            maybe(counted, |counted| count(counted.event_count)),
+            maybe(counted, |counted| count(counted.failures)),
+        ]);
+    }
+    write_table(out, &table)
+}
+
+/// Where events of a trace are missing, how many, and why.
+///
+/// # Errors
+/// When nobody reads any more.
+pub fn missing(out: &mut impl Write, traces: &[TraceSummary]) -> io::Result<()> {
+    for trace in traces {
+        let Some(counted) = &trace.counted else { continue };
+        for client in counted.clients.iter().filter(|client| client.missing > 0) {
+            writeln!(
+                out,
+                "{WARN}{}: {} of {} events present; {} dropped by the client, {} refused, {} not arrived{WARN:#}",
+                trace.trace_id.0,
+                count(client.present),
+                count(client.recorded),
+                count(client.dropped),
+                count(client.rejected),
+                count(client.not_arrived),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// How many traces were found, and how they ended.
+///
+/// # Errors
+/// When nobody reads any more.
+pub fn summary(out: &mut impl Write, traces: &[TraceSummary], total: u64) -> io::Result<()> {
+    let of = |wanted: fn(&ExecutionStatus) -> bool| traces.iter().filter(|trace| wanted(&trace.status)).count() as u64;
+    let completed = of(|status| matches!(status, ExecutionStatus::Completed));
+    let failed = of(|status| matches!(status, ExecutionStatus::Failed { .. }));
+    let running = of(|status| matches!(status, ExecutionStatus::Running | ExecutionStatus::Pending));
+    writeln!(
+        out,
+        "{HEAD}{} of {} traces{HEAD:#}: {} completed, {} failed, {} running",
+        count(traces.len() as u64),
+        count(total),
+        count(completed),
+        count(failed),
+        count(running),
+    )?;
+    if (traces.len() as u64) < total {
+        writeln!(out, "{DIM}--limit {} shows all of them{DIM:#}", total)?;
+    }
+    Ok(())
+}
+
+/// A line an actor, the busiest first.
+///
+/// # Errors
+/// When nobody reads any more.
+pub fn performance(out: &mut impl Write, analysis: &Analysis) -> io::Result<()> {
+    let heads = [
+        "actor",
+        "runs",
+        "failed",
+        "in",
+        "out",
+        "bytes out",
+        "p50",
+        "p95",
+        "p99",
+        "busy",
+        "runs/s",
+        "memory",
+        "cpu",
+        "queue",
+    ];
+    let mut table = table(&heads, 1);
+    for (name, actor) in analysis.busiest_first() {
+        table.add_row(line(name, actor));
+    }
+    write_table(out, &table)?;
+    writeln!(out)?;
+    let errors =
+        analysis.actors.iter().filter_map(|(name, actor)| Some((name, actor.failed, actor.first_error.as_ref()?)));
+    for (name, failed, error) in errors {
+        writeln!(out, "{BAD}{}{BAD:#} failed {} times, first: {}", cut(name, 40), count(failed), cut(error, 120))?;
+    }
+    if let Some((name, share)) = analysis.bottleneck() {
+        writeln!(out, "{} took {share:.0} % of all measured time", cut(name, 40))?;
+    } else {
+        writeln!(out, "{DIM}{UNKNOWN}: the programs measured no times; memory and queues likewise{DIM:#}")?;
+    }
+    let middle = analysis.trace_ns.get(analysis.trace_ns.len() / 2).copied();
+    writeln!(
+        out,
+        "{HEAD}{} actors, {} events in {} traces{HEAD:#}; a trace took {} (median), {} at most",
+        count(analysis.actors.len() as u64),
+        count(analysis.events),
+        count(analysis.traces),
+        maybe(middle, nanos),
+        maybe(analysis.trace_ns.last().copied(), nanos),
+    )
+}
+
+fn line(name: &str, actor: &ActorPerformance) -> Vec<String> {
+    let quantile = |quantile| maybe(actor.quantile_ns(quantile), nanos);
+    vec![
+        cut(name, 40),
+        count(actor.runs()),
+        count(actor.failed),
+        count(actor.messages_in),
+        count(actor.messages_out),
+        maybe(actor.bytes_out, show::bytes),
+        quantile(0.5),
+        quantile(0.95),
+        quantile(0.99),
+        maybe(actor.busy_ns(), nanos),
+        maybe(actor.runs_per_second(), |rate| format!("{rate:.1}")),
+        maybe(actor.memory_peak_bytes, show::bytes),
+        maybe(actor.cpu_peak_percent, |percent| format!("{percent:.0} %")),
+        maybe(actor.queue_peak, count),
+    ]
+}

@@ -1,0 +1,117 @@
+//! How numbers, times and names are shown. What was not measured is `–`, never 0.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use chrono::{DateTime, Local, Utc};
+use indicatif::{HumanBytes, HumanCount};
+use reflow_tracing_protocol::{ExecutionStatus, TraceEventType};
+
+/// Stands where nothing was measured.
+pub const UNKNOWN: &str = "–";
+
+/// `1,234`
+pub fn count(count: u64) -> String {
+    HumanCount(count).to_string()
+}
+
+/// `1.21 MiB`
+pub fn bytes(bytes: u64) -> String {
+    HumanBytes(bytes).to_string()
+}
+
+/// `1.50 ms`
+pub fn nanos(nanos: u64) -> String {
+    span(Duration::from_nanos(nanos))
+}
+
+/// `1.50 ms`
+pub fn span(span: Duration) -> String {
+    match span.as_secs() {
+        0..100 => {
+            let text = format!("{span:.2?}");
+            let unit = text.find(|c: char| c.is_alphabetic() || c == 'µ').unwrap_or(text.len());
+            format!("{} {}", &text[..unit], &text[unit..])
+        }
+        seconds => format!("{} min {:02} s", seconds / 60, seconds % 60),
+    }
+}
+
+/// A figure that may not have been measured.
+pub fn maybe<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), show)
+}
+
+/// A time of day in the reader's own zone, to the millisecond.
+pub fn time(at: DateTime<Utc>) -> String {
+    at.with_timezone(&Local).format("%H:%M:%S%.3f").to_string()
+}
+
+/// Date and time in the reader's own zone.
+pub fn date(at: DateTime<Utc>) -> String {
+    at.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A text from the network on one line: control characters, which could steer a terminal, become `·`.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    match text.contains(char::is_control) {
+        true => Cow::Owned(text.replace(char::is_control, "·")),
+        false => Cow::Borrowed(text),
+    }
+}
+
+/// The same, cut to so many characters.
+pub fn cut(text: &str, most: usize) -> String {
+    let text = plain(text);
+    match text.char_indices().nth(most) {
+        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+        None => text.into_owned(),
+    }
+}
+
+/// A status in a word, or `failed: why`.
+pub fn status(status: &ExecutionStatus) -> String {
+    match status {
+        ExecutionStatus::Pending => "pending".to_owned(),
+        ExecutionStatus::Running => "running".to_owned(),
+        ExecutionStatus::Completed => "completed".to_owned(),
+        ExecutionStatus::Failed { error } if error.is_empty() => "failed".to_owned(),
+        ExecutionStatus::Failed { error } => format!("failed: {}", cut(error, 60)),
+        ExecutionStatus::Cancelled => "cancelled".to_owned(),
+    }
+}
+
+/// An event type without its fields, as the protocol writes it.
+pub fn event_type(event_type: &TraceEventType) -> &'static str {
+    match event_type {
+        TraceEventType::ActorCreated => "ActorCreated",
+        TraceEventType::ActorStarted => "ActorStarted",
+        TraceEventType::ActorCompleted => "ActorCompleted",
+        TraceEventType::ActorFailed => "ActorFailed",
+        TraceEventType::MessageSent => "MessageSent",
+        TraceEventType::MessageReceived => "MessageReceived",
+        TraceEventType::StateChanged => "StateChanged",
+        TraceEventType::PortConnected => "PortConnected",
+        TraceEventType::PortDisconnected => "PortDisconnected",
+        TraceEventType::DataFlow { .. } => "DataFlow",
+        TraceEventType::NetworkEvent => "NetworkEvent",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_fitting_unit() {
+        let shown: Vec<String> = [950, 1_500, 2_500_000, 3_000_000_000, 125_000_000_000].map(nanos).into();
+        assert_eq!(shown, ["950.00 ns", "1.50 µs", "2.50 ms", "3.00 s", "2 min 05 s"]);
+    }
+
+    #[test]
+    fn names_from_the_network_cannot_steer_the_terminal() {
+        assert_eq!(plain("a\u{1b}[2Jb\n"), "a·[2Jb·");
+        assert_eq!(cut("äöüß", 3), "äö…");
+        assert_eq!(cut("äöü", 3), "äöü");
+    }
+}

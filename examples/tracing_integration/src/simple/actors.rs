@@ -1,0 +1,137 @@
+//! The two actors, as anybody would write them: nothing in them knows of tracing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use reflow_actor::{Actor, ActorBehavior, Port, message::Message};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// On any message, sends `count` numbered messages through `out`, `delay` apart.
+pub struct Generator {
+    count: u64,
+    delay: Duration,
+    inports: Port,
+    outports: Port,
+}
+
+/// Counts the letters of each message and reports them to the program.
+pub struct Processor {
+    report: UnboundedSender<Processed>,
+    inports: Port,
+    outports: Port,
+}
+
+/// What the processor made of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Processed {
+    /// The message.
+    pub text: String,
+    /// Its letters.
+    pub letters: usize,
+}
+
+impl Generator {
+    /// Makes one.
+    pub fn new(count: u64, delay: Duration) -> Self {
+        Self { count, delay, inports: flume::unbounded(), outports: flume::unbounded() }
+    }
+}
+
+impl Processor {
+    /// Makes one.
+    pub fn new(report: UnboundedSender<Processed>) -> Self {
+        Self { report, inports: flume::unbounded(), outports: flume::unbounded() }
+    }
+}
+
+impl Actor for Generator {
+    fn get_behavior(&self) -> ActorBehavior {
+        let (count, delay) = (self.count, self.delay);
+        Box::new(move |context| {
+            Box::pin(async move {
+                let out = context.get_outports().0;
+                for number in 1..=count {
+                    let text = Message::String(Arc::new(format!("message {number}")));
+                    out.send_async(HashMap::from([("out".to_owned(), text)])).await?;
+                    tokio::time::sleep(delay).await;
+                }
+                Ok(HashMap::new())
+            })
+        })
+    }
+
+    fn get_inports(&self) -> Port {
+        self.inports.clone()
+    }
+
+    fn get_outports(&self) -> Port {
+        self.outports.clone()
+    }
+
+    fn inport_names(&self) -> Vec<String> {
+        vec!["start".to_owned()]
+    }
+
+    fn outport_names(&self) -> Vec<String> {
+        vec!["out".to_owned()]
+    }
+
+    fn create_instance(&self) -> Arc<dyn Actor> {
+        Arc::new(Self::new(self.count, self.delay))
+    }
+}
+
+impl Actor for Processor {
+    fn get_behavior(&self) -> ActorBehavior {
+        let report = self.report.clone();
+        Box::new(move |context| {
+            let processed = process(context.get_payload().get("in"));
+            let sent = processed.map(|processed| report.send(processed));
+            Box::pin(async move {
+                // A program that no longer listens is on its way out.
+                let _ = sent?;
+                Ok(HashMap::new())
+            })
+        })
+    }
+
+    fn get_inports(&self) -> Port {
+        self.inports.clone()
+    }
+
+    fn get_outports(&self) -> Port {
+        self.outports.clone()
+    }
+
+    fn inport_names(&self) -> Vec<String> {
+        vec!["in".to_owned()]
+    }
+
+    fn create_instance(&self) -> Arc<dyn Actor> {
+        Arc::new(Self::new(self.report.clone()))
+    }
+}
+
+fn process(message: Option<&Message>) -> Result<Processed> {
+    match message {
+        Some(Message::String(text)) => {
+            Ok(Processed { letters: text.chars().filter(|c| c.is_alphabetic()).count(), text: text.to_string() })
+        }
+        other => anyhow::bail!("not a text: {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_counted_and_other_messages_refused() {
+        let text = Message::String(Arc::new("message 12".to_owned()));
+        assert_eq!(process(Some(&text)).unwrap(), Processed { text: "message 12".into(), letters: 7 });
+        assert!(process(Some(&Message::Integer(1))).is_err());
+        assert!(process(None).is_err());
+    }
+}

@@ -1,0 +1,156 @@
+//! `complex_workflow`: a pipeline of real actors with everything that makes tracing worth its while.
+
+mod actor;
+mod args;
+mod order;
+mod recorder;
+mod stages;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use reflow_actor::message::Message;
+use reflow_network::connector::{ConnectionPoint, Connector, InitialPacket};
+use reflow_network::network::{Network, NetworkConfig};
+use reflow_network::tracing::TracingConfig;
+use reflow_tracing_protocol::client::TracingClient;
+use reflow_tracing_protocol::{ExecutionStatus, FlowId, FlowVersion, TraceEventType};
+use serde_json::json;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use self::actor::{Ended, Shared, StageActor};
+pub use self::args::Args;
+use self::order::Cause;
+use self::recorder::{Details, Recorder};
+use self::stages::{ATTEMPTS, CONNECTIONS, Stage};
+use crate::shared::connect::{connect_with, page};
+use crate::shared::exit::Interrupted;
+use crate::shared::show::{count, span};
+use crate::shared::stop;
+use crate::shared::terminal::{DIM, GOOD, HEAD, NAME, WARN, progress, stdout};
+
+/// What the flow is called.
+const FLOW: &str = "complex_workflow";
+/// How long the last acks may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How the orders came out.
+#[derive(Debug, Default)]
+struct Outcome {
+    paid: u64,
+    given_up: u64,
+}
+
+/// Runs the program.
+///
+/// # Errors
+/// [`Unreachable`](crate::shared::exit::Unreachable), [`Interrupted`], and whatever fails on the way.
+pub async fn run(args: Args) -> Result<()> {
+    let client = Arc::new(connected(&args).await?);
+    let version = FlowVersion { major: 1, minor: 0, patch: 0, git_hash: None, timestamp: chrono::Utc::now() };
+    let trace_id = client.start_trace(FlowId::new(FLOW), version).await?;
+    let started = Instant::now();
+    let (ended, mut orders) = unbounded_channel();
+    let recorder = Recorder::new(Arc::clone(&client), trace_id.clone());
+    let shared = Arc::new(Shared { recorder, seed: args.seed, ended });
+    let mut network = network(&args, &shared)?;
+    network.start()?;
+
+    let mut outcome = Outcome::default();
+    let stopped = tokio::select! {
+        watched = watch(args.items, &mut orders, &mut outcome) => watched.map(|()| false)?,
+        signal = stop::wanted() => signal.map(|()| true)?,
+    };
+    client.end_trace(trace_id.clone(), status(&outcome, stopped)).await?;
+    client.shutdown_within(PATIENCE).await?;
+    network.shutdown();
+
+    let mut out = stdout();
+    let head = if stopped { format!("{WARN}stopped{WARN:#}") } else { format!("{GOOD}done{GOOD:#}") };
+    let (figures, charges) = (client.metrics(), shared.recorder.runs("charge"));
+    writeln!(
+        out,
+        "{head} after {}: {} orders, {} paid, {} given up; {} charges tried; {} events recorded, {} acked by the server",
+        span(started.elapsed()),
+        count(args.items),
+        count(outcome.paid),
+        count(outcome.given_up),
+        count(charges),
+        count(figures.events_recorded),
+        count(figures.events_acked),
+    )?;
+    writeln!(out, "{HEAD}trace{HEAD:#} {NAME}{trace_id}{NAME:#}")?;
+    writeln!(out, "{HEAD}look{HEAD:#}  {}", page(&args.server_url))?;
+    writeln!(out, "      {DIM}query_client --flow-id {FLOW} --limit 1 --analyze --graph text{DIM:#}")?;
+    if stopped { Err(Interrupted.into()) } else { Ok(()) }
+}
+
+async fn connected(args: &Args) -> Result<TracingClient> {
+    let config = TracingConfig {
+        server_url: args.server_url.clone(),
+        batch_size: 200,
+        batch_timeout: Duration::from_millis(50),
+        ..TracingConfig::default()
+    };
+    connect_with(TracingClient::builder(config).flow_name(FLOW)).await
+}
+
+/// The actors and their connections. The network's own tracing is off: here the actors trace themselves.
+fn network(args: &Args, shared: &Arc<Shared>) -> Result<Network> {
+    let tracing = TracingConfig { enabled: false, ..TracingConfig::default() };
+    let mut network = Network::new(NetworkConfig { tracing, ..NetworkConfig::default() });
+    let (recorder, nothing) = (&shared.recorder, Cause::default());
+    for (name, stage) in Stage::all(args.items, args.failure_rate) {
+        let making = recorder.making(name);
+        network.register_actor(name, StageActor::new(name, stage, Arc::clone(shared)))?;
+        network.add_node(name, name, None)?;
+        recorder.record(&making, TraceEventType::ActorCreated, Details::default(), &nothing);
+    }
+    for (from, out, to, port) in CONNECTIONS {
+        let making = recorder.making(from);
+        network.add_connection(Connector {
+            from: ConnectionPoint::new(from, out, None),
+            to: ConnectionPoint::new(to, port, None),
+        });
+        let attributes = vec![("to_actor", json!(to)), ("to_port", json!(port))];
+        let connected = Details { port: Some((*out).to_owned()), attributes, ..Details::default() };
+        recorder.record(&making, TraceEventType::PortConnected, connected, &nothing);
+    }
+    network.add_initial(InitialPacket { to: ConnectionPoint::new("source", "start", Some(Message::Flow)) });
+    let seeded = vec![
+        ("event", json!("network started")),
+        ("items", json!(args.items)),
+        ("failure_rate", json!(args.failure_rate)),
+        ("seed", json!(args.seed)),
+        ("attempts", json!(ATTEMPTS)),
+    ];
+    let details = Details { attributes: seeded, ..Details::default() };
+    recorder.record(&recorder.making("source"), TraceEventType::NetworkEvent, details, &nothing);
+    Ok(network)
+}
+
+/// Waits until all orders have come to an end.
+async fn watch(items: u64, orders: &mut UnboundedReceiver<Ended>, outcome: &mut Outcome) -> Result<()> {
+    let bar = progress(items, "orders");
+    while outcome.paid + outcome.given_up < items {
+        match orders.recv().await.context("the pipeline has ended")? {
+            Ended::Paid => outcome.paid += 1,
+            Ended::GivenUp => outcome.given_up += 1,
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn status(outcome: &Outcome, stopped: bool) -> ExecutionStatus {
+    match outcome.given_up {
+        _ if stopped => ExecutionStatus::Cancelled,
+        0 => ExecutionStatus::Completed,
+        given_up => {
+            ExecutionStatus::Failed { error: format!("{given_up} orders given up after {ATTEMPTS} attempts each") }
+        }
+    }
+}
