@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 pub use self::args::Args;
 use self::report::{Latency, Process, Report};
-use self::sender::{Load, send};
+use self::sender::{Load, probe, send};
 use crate::shared::connect::connect_with;
 use crate::shared::exit::Interrupted;
 use crate::shared::process::Used;
@@ -40,8 +40,9 @@ const HISTORY_WITHIN: Duration = Duration::from_secs(5);
 pub async fn run(args: Args) -> Result<()> {
     let mut clients = Vec::new();
     for _ in 0..args.connections {
-        clients.push(Arc::new(connected(&args).await?));
+        clients.push(Arc::new(connected(&args, args.batch_size).await?));
     }
+    let probing = Arc::new(connected(&args, 1).await?);
     // The tail is no part of the flow's name, so that all runs are one flow, and yet each is found on its own.
     let flow_id = FlowId(format!("performance_test_{}", Uuid::new_v4()));
     let server_before = server_used(&clients[0], &args.server_url).await;
@@ -55,8 +56,13 @@ pub async fn run(args: Args) -> Result<()> {
         let actors = actors(args.actors, args.connections, index as u64);
         senders.spawn(send(Arc::clone(client), trace_id, actors, Arc::clone(&load), PATIENCE));
     }
+    let trace_id = probing.start_trace(flow_id.clone(), version()).await?;
+    let probe = tokio::spawn(probe(Arc::clone(&probing), trace_id, Arc::clone(&load), PATIENCE));
     let interrupted = until_done(&args, &load, &mut senders).await?;
     let elapsed = started.elapsed();
+    load.over.store(true, Ordering::Relaxed);
+    let probed = tokio::time::timeout(LAST_PATIENCE, probe).await;
+    clients.push(probing);
 
     let client_after = Used::ours();
     let server_after = server_used(&clients[0], &args.server_url).await;
@@ -81,7 +87,7 @@ pub async fn run(args: Args) -> Result<()> {
         events_stored,
         events_per_second: acked as f64 / elapsed.as_secs_f64().max(1e-9),
         ack_latency: Latency::of(&load.latency()),
-        batch_latency_at_most: Latency::bounds(&figures),
+        batch_latency_at_most: Latency::bounds(&figures[..args.connections as usize]),
         batches: sum(|f| f.batches_acked),
         bytes_before_compression: before,
         bytes_after_compression: after,
@@ -105,6 +111,12 @@ pub async fn run(args: Args) -> Result<()> {
         // What is not acked by now has been told above.
         let _ = client.shutdown_within(LAST_PATIENCE).await;
     }
+    // A probe that never came back has been told as an event that was not acked.
+    if let Ok(Ok(Err(error))) = probed
+        && report.complete()
+    {
+        return Err(error.context("a probe failed"));
+    }
     match (report.complete(), interrupted) {
         (false, _) => bail!("{} of {} events were acked", report.events_acked, report.events),
         (true, true) => Err(Interrupted.into()),
@@ -112,10 +124,10 @@ pub async fn run(args: Args) -> Result<()> {
     }
 }
 
-async fn connected(args: &Args) -> Result<TracingClient> {
+async fn connected(args: &Args, batch_size: u64) -> Result<TracingClient> {
     let config = TracingConfig {
         server_url: args.server_url.clone(),
-        batch_size: args.batch_size as usize,
+        batch_size: batch_size as usize,
         batch_timeout: Duration::from_millis(20),
         enable_compression: args.compression != args::Compression::None,
         ..TracingConfig::default()

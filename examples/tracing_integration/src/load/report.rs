@@ -40,7 +40,7 @@ pub struct Report {
     pub events_stored: Option<u64>,
     /// Acked events a second.
     pub events_per_second: f64,
-    /// From recording an event until it is acked, with all that waited before it.
+    /// From recording an event until it is acked, on a connection beside the loaded ones.
     pub ack_latency: Option<Latency>,
     /// From sending a batch until it is acked: bounds from above.
     pub batch_latency_at_most: Option<Latency>,

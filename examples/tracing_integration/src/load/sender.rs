@@ -1,8 +1,8 @@
-//! One connection under load: passes messages, and takes the time of acks on the way.
+//! One connection under load passes messages; one beside them takes the time of acks.
 //!
 //! A message is three events, as `reflow_network` records it: sent, passed along the connection, handled. The client's buffer is small and
-//! waits for room when full, so that the pace is the server's and nothing is dropped. Latency is that of a probe: from
-//! recording an event until it, and everything before it, is acked.
+//! waits for room when full, so that the pace is the server's and nothing is dropped. Latency is that of a probe, an event
+//! recorded on a connection of its own while the others load the server: there it waits for the server and not for our own buffer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +26,8 @@ pub struct Load {
     pub passed: AtomicU64,
     /// Set when time is over.
     pub stop: AtomicBool,
+    /// Set when the last sender is done.
+    pub over: AtomicBool,
     latency: Mutex<Histogram<u64>>,
 }
 
@@ -40,6 +42,7 @@ impl Load {
             left: AtomicU64::new(messages.unwrap_or(u64::MAX)),
             passed: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             latency: Mutex::new(latency),
         }))
     }
@@ -74,7 +77,6 @@ pub async fn send(
     for actor in &actors {
         client.record_event(trace_id.clone(), TraceEvent::actor_created(actor.clone())).await?;
     }
-    let probing = tokio::spawn(probe(Arc::clone(&client), trace_id.clone(), actors[0].clone(), Arc::clone(&load)));
     let mut from = 0;
     while load.take() {
         let to = (from + 1) % actors.len();
@@ -88,9 +90,6 @@ pub async fn send(
             tokio::task::yield_now().await;
         }
     }
-    probing.abort();
-    // Aborting is no failure of the probe; anything it found out is in the histogram.
-    let _ = probing.await;
     client.flush_within(patience).await?;
     Ok(())
 }
@@ -112,17 +111,20 @@ fn message(from: &str, to: &str) -> [TraceEvent; 3] {
     ]
 }
 
-async fn probe(client: Arc<TracingClient>, trace_id: TraceId, actor: String, load: Arc<Load>) {
+/// Measures until the load is over, at least once.
+///
+/// # Errors
+/// When a probe was not acked within `patience`.
+pub async fn probe(client: Arc<TracingClient>, trace_id: TraceId, load: Arc<Load>, patience: Duration) -> Result<()> {
     loop {
-        let mut event = TraceEvent::actor_completed(actor.clone());
+        let mut event = TraceEvent::actor_completed("probe".to_owned());
         event.event_type = TraceEventType::NetworkEvent;
-        event.data.custom_attributes.insert("probe".to_owned(), true.into());
         let recorded = Instant::now();
-        if client.record_event(trace_id.clone(), event).await.is_err() {
-            return;
-        }
-        if client.flush_within(Duration::from_micros(LONGEST_US)).await.is_ok() {
-            load.measured(recorded.elapsed());
+        client.record_event(trace_id.clone(), event).await?;
+        client.flush_within(patience).await?;
+        load.measured(recorded.elapsed());
+        if load.over.load(Ordering::Relaxed) {
+            return Ok(());
         }
         tokio::time::sleep(PROBE_EVERY).await;
     }

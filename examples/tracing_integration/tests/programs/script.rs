@@ -16,8 +16,27 @@ fn example() -> PathBuf {
 /// The profile these tests were built with, so that nothing is built twice.
 const PROFILE: &str = if cfg!(debug_assertions) { "dev" } else { "release" };
 
+/// A `cargo` that builds the tests along with whatever it builds: what depends on tests is then built with the features that
+/// `tests/run.sh` has built it with, minutes ago, and not once more with others.
+fn cargo_of_tests(folder: &Path) -> Result<()> {
+    let Some(cargo) = std::env::var_os("CARGO").filter(|_| std::env::var_os("REFLOW_TEST_BIN_DIR").is_some()) else {
+        return Ok(());
+    };
+    let cargo = Path::new(&cargo).display();
+    let text = format!(
+        "#!/bin/sh\ncommand=$1; shift\n[ $command = build ] && set -- --tests \"$@\"\nexec '{cargo}' $command \"$@\"\n"
+    );
+    let file = folder.join("cargo");
+    std::fs::write(&file, text)?;
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(())
+}
+
 fn script(folder: &Path, name: &str, data: &Path, ports: [&Port; 2]) -> Result<Child> {
     let mut command = Command::new(name);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let first = [data.parent().unwrap_or(data).to_owned()];
+    command.env("PATH", std::env::join_paths(first.into_iter().chain(std::env::split_paths(&path)))?);
     command
         .args(["--profile", PROFILE])
         .current_dir(folder)
@@ -35,6 +54,7 @@ fn script(folder: &Path, name: &str, data: &Path, ports: [&Port; 2]) -> Result<C
 #[tokio::test]
 async fn it_works_from_its_folder_and_from_the_root_and_stops_on_ctrl_c() -> Result<()> {
     let data = tempfile::tempdir()?;
+    cargo_of_tests(data.path())?;
     let root = example().join("../..");
     for (folder, name) in
         [(example(), "./scripts/start_server.sh"), (root, "examples/tracing_integration/scripts/start_server.sh")]

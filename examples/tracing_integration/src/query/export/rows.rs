@@ -46,9 +46,12 @@ impl<W: Write> Sink for Csv<W> {
     }
 }
 
-/// So that a reader that went away is still found in the chain of causes.
+/// So that a reader that went away is still found: the library's own conversion hides which kind of error it was.
 fn io(error: csv::Error) -> std::io::Error {
-    error.into()
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => std::io::Error::other(format!("{other:?}")),
+    }
 }
 
 fn field(value: Value) -> String {
