@@ -15,6 +15,11 @@ pub fn count(count: u64) -> String {
     HumanCount(count).to_string()
 }
 
+/// `1 run`, `2 runs`
+pub fn several(number: u64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// `1.21 MiB`
 pub fn bytes(bytes: u64) -> String {
     HumanBytes(bytes).to_string()

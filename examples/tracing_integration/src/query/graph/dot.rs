@@ -1,14 +1,14 @@
 //! The graph for Graphviz: `query_client --graph dot | dot -Tpng -o flow.png`.
 
 use super::Graph;
-use crate::shared::show::{count, plain};
+use crate::shared::show::{count, plain, several};
 
 pub(super) fn show(graph: &Graph) -> String {
     let mut out = format!("digraph {} {{\n  rankdir=LR;\n  node [shape=box, style=rounded];\n", quoted(&graph.title));
     for (name, node) in &graph.nodes {
         let runs = match node.completed + node.failed {
             0 => String::new(),
-            runs => format!("\\n{} runs, {} failed", count(runs), count(node.failed)),
+            runs => format!("\\n{}, {} failed", several(runs, "run"), count(node.failed)),
         };
         let color = if node.failed > 0 { ", color=red" } else { "" };
         out.push_str(&format!("  {} [label=\"{}{runs}\"{color}];\n", quoted(name), escaped(name)));

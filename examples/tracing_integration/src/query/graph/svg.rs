@@ -9,7 +9,7 @@ use dagre::graph::{Graph as Layout, GraphOptions};
 use dagre::{EdgeLabel, LayoutOptions, NodeLabel, Point, RankDir, layout};
 
 use super::{Ends, Graph, Node, Traffic};
-use crate::shared::show::{bytes, count, cut, plain};
+use crate::shared::show::{bytes, count, cut, plain, several};
 
 /// Width of a character of the monospaced font, and height of a line, px.
 const CHARACTER: f64 = 7.3;
@@ -184,8 +184,8 @@ fn label(name: &str) -> String {
 fn runs(node: &Node) -> String {
     match (node.completed + node.failed, node.failed) {
         (0, _) => String::new(),
-        (runs, 0) => format!("{} runs", count(runs)),
-        (runs, failed) => format!("{} runs, {} failed", count(runs), count(failed)),
+        (runs, 0) => several(runs, "run"),
+        (runs, failed) => format!("{}, {} failed", several(runs, "run"), count(failed)),
     }
 }
 

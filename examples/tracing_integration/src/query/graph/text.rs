@@ -1,22 +1,26 @@
 //! The graph as lines: each actor, senders first, and under it where it sends to.
 
 use super::Graph;
-use crate::shared::show::{bytes, count, plain};
+use crate::shared::show::{bytes, count, plain, several};
 
 pub(super) fn show(graph: &Graph) -> String {
     let order = graph.in_order();
     let place = |name: &str| order.iter().position(|other| *other == name);
     let mut out = format!(
-        "{}: {} actors, {} connections\n",
+        "{}: {}, {}\n",
         plain(&graph.title),
-        count(graph.nodes.len() as u64),
-        count(graph.edges.len() as u64)
+        several(graph.nodes.len() as u64, "actor"),
+        several(graph.edges.len() as u64, "connection"),
     );
     for name in &order {
         let Some(node) = graph.nodes.get(*name) else { continue };
         out.push_str(&format!("\n{}", plain(name)));
         if node.completed + node.failed > 0 {
-            out.push_str(&format!("  ({} runs, {} failed)", count(node.completed + node.failed), count(node.failed)));
+            out.push_str(&format!(
+                "  ({}, {} failed)",
+                several(node.completed + node.failed, "run"),
+                count(node.failed)
+            ));
         }
         out.push('\n');
         let mut edges = graph.edges.iter().filter(|(ends, _)| ends.from == **name).peekable();
@@ -25,11 +29,11 @@ pub(super) fn show(graph: &Graph) -> String {
             let back = if place(&ends.to) <= place(&ends.from) { "  ↺ back" } else { "" };
             let size = traffic.bytes.map(|size| format!(", {}", bytes(size))).unwrap_or_default();
             out.push_str(&format!(
-                "  {branch} {} → {}.{}  {} messages{size}{back}\n",
+                "  {branch} {} → {}.{}  {}{size}{back}\n",
                 plain(&ends.from_port),
                 plain(&ends.to),
                 plain(&ends.to_port),
-                count(traffic.messages),
+                several(traffic.messages, "message"),
             ));
         }
     }
@@ -45,9 +49,9 @@ mod tests {
     fn every_actor_is_told_with_where_it_sends_to() {
         let graph = Graph::of(&[samples::connections(&[("a", "b"), ("a", "c"), ("b", "c"), ("c", "a")])]);
         let expected = "connections: 3 actors, 4 connections\n\
-                        \na\n  ├─ out → b.in  1 messages, 1 B\n  └─ out → c.in  1 messages, 1 B\n\
-                        \nb\n  └─ out → c.in  1 messages, 1 B\n\
-                        \nc\n  └─ out → a.in  1 messages, 1 B  ↺ back\n";
+                        \na\n  ├─ out → b.in  1 message, 1 B\n  └─ out → c.in  1 message, 1 B\n\
+                        \nb\n  └─ out → c.in  1 message, 1 B\n\
+                        \nc\n  └─ out → a.in  1 message, 1 B  ↺ back\n";
         assert_eq!(graph.show(GraphFormat::Text), expected);
     }
 }
