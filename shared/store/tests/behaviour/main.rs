@@ -5,6 +5,7 @@
 mod cases;
 mod memory_only;
 mod postgres_only;
+mod postgres_tls;
 mod sqlite_only;
 mod support;
 

@@ -1,0 +1,95 @@
+//! Connections are encrypted where their url asks for it, and a server that is not who it says it is gets none.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use reflow_tracing_store::{PostgresOptions, PostgresStore, StoreError};
+use sqlx::{Connection, Executor, PgConnection, Row};
+
+use crate::support::*;
+
+/// A database on a server that does TLS, with a certificate of its own making.
+struct Scene {
+    db: Postgres,
+    certificate: PathBuf,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let db = Postgres::new().await;
+        let mut connection = PgConnection::connect(&db.options().connection_url).await.expect("connects");
+        let row = connection.fetch_one("SHOW data_directory").await.expect("answers");
+        let data = PathBuf::from(row.get::<String, _>(0));
+        make_certificate(&data.join("server.crt"), &data.join("server.key"));
+        for file in ["server.crt", "server.key"] {
+            // A server refuses a key that is not its own user's.
+            let chown = Command::new("chown").arg("--reference").arg(&data).arg(data.join(file)).status();
+            assert!(chown.expect("chown").success());
+        }
+        connection.execute("ALTER SYSTEM SET ssl = on").await.expect("may");
+        connection.execute("SELECT pg_reload_conf()").await.expect("reloads");
+        let start = Instant::now();
+        while !does_tls(&db).await {
+            assert!(start.elapsed() < Duration::from_secs(30), "the server does not take over its settings");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Self { db, certificate: data.join("server.crt") }
+    }
+
+    /// Connects a writer with this added to its url.
+    async fn connect(&self, asked: &str) -> Result<PostgresStore, StoreError> {
+        let options = self.db.options();
+        let url = format!("{}?{asked}", options.connection_url);
+        PostgresStore::connect_writer(&PostgresOptions { connection_url: url, ..options }).await
+    }
+}
+
+async fn does_tls(db: &Postgres) -> bool {
+    let mut connection = PgConnection::connect(&db.options().connection_url).await.expect("connects");
+    connection.fetch_one("SHOW ssl").await.expect("answers").get::<String, _>(0) == "on"
+}
+
+fn make_certificate(certificate: &Path, key: &Path) {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
+    openssl.args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"]).arg(key);
+    let output = openssl.arg("-out").arg(certificate).output().expect("openssl is installed with postgres");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_refused_where_tls_is_required() {
+    let db = Postgres::new().await;
+    let options = db.options();
+    let url = format!("{}?sslmode=require", options.connection_url);
+    let error = PostgresStore::connect_writer(&PostgresOptions { connection_url: url, ..options }).await;
+    let message = error.err().expect("refused").to_string();
+    assert!(message.to_lowercase().contains("tls"), "{message}");
+}
+
+#[tokio::test]
+async fn connections_are_encrypted_where_the_url_asks_for_it() {
+    let scene = Scene::new().await;
+    let ours = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                WHERE application_name = 'reflow-tracing-writer'";
+    let store = scene.connect("sslmode=require").await.expect("connects");
+    let mut beside = PgConnection::connect(&scene.db.options().connection_url).await.expect("connects");
+    let encrypted: Option<bool> = sqlx::query_scalar(ours).fetch_one(&mut beside).await.expect("answers");
+    assert_eq!(encrypted, Some(true));
+    drop(store);
+}
+
+#[tokio::test]
+async fn a_server_is_checked_against_the_certificate_that_the_url_names() {
+    let scene = Scene::new().await;
+    let known = format!("sslmode=verify-full&sslrootcert={}", scene.certificate.display());
+    scene.connect(&known).await.expect("connects");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let other = folder.path().join("other.crt");
+    make_certificate(&other, &folder.path().join("other.key"));
+    let error = scene.connect(&format!("sslmode=verify-full&sslrootcert={}", other.display())).await;
+    let message = error.err().expect("refused").to_string();
+    assert!(message.contains("certificate"), "{message}");
+}
