@@ -53,7 +53,8 @@ async fn does_tls(db: &Postgres) -> bool {
 fn make_certificate(certificate: &Path, key: &Path) {
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
-    openssl.args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"]).arg(key);
+    openssl.args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]).arg(key);
     let output = openssl.arg("-out").arg(certificate).output().expect("openssl is installed with postgres");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

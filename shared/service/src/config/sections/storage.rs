@@ -79,7 +79,8 @@ section! {
         /// When SQLite waits for the disk. `normal` and `off` are faster and break the promise for power loss.
         synchronous: Synchronous = Synchronous::Full;
         because "an ack means durable, and group commit makes the wait cheap"
-        /// Page cache of one connection: pages, or KiB when negative, as in SQLite's `cache_size`.
+        /// Page cache of one connection: pages, or KiB when negative, as in SQLite's `cache_size`. A connection that reads takes up to
+        /// 64 MiB, as its questions need it.
         cache_size: i32 = -16_384, in -4_194_304..=4_194_304;
         because "16 MiB a connection is little beside the process and more than SQLite's own 2 MiB"
     }
