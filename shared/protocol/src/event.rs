@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use crate::{EventId, span};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use crate::EventId;
+/// How the message type begins that `reflow_network` 0.2.1 passes: `Discriminant(5)`. Beside it no size is a measurement.
+const UNMEASURED_TYPE: &str = "Discriminant(";
 
 /// One thing that happened.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -140,7 +141,7 @@ pub struct CausalityInfo {
 impl TraceEvent {
     /// An actor was created.
     pub fn actor_created(actor_id: String) -> Self {
-        Self::plain(TraceEventType::ActorCreated, actor_id)
+        Self::of(TraceEventType::ActorCreated, actor_id)
     }
 
     /// A message flowed along a connection.
@@ -153,29 +154,30 @@ impl TraceEvent {
         size_bytes: usize,
     ) -> Self {
         let event_type = TraceEventType::DataFlow { to_actor, to_port };
-        Self::plain(event_type, from_actor).with_message(from_port, message_type, size_bytes)
+        Self::of(event_type, from_actor).with_message(from_port, message_type, size_bytes)
     }
 
     /// A message left an out-port.
     pub fn message_sent(actor_id: String, port: String, message_type: String, size_bytes: usize) -> Self {
-        Self::plain(TraceEventType::MessageSent, actor_id).with_message(port, message_type, size_bytes)
+        Self::of(TraceEventType::MessageSent, actor_id).with_message(port, message_type, size_bytes)
     }
 
     /// An actor finished its work.
     pub fn actor_completed(actor_id: String) -> Self {
-        Self::plain(TraceEventType::ActorCompleted, actor_id)
+        Self::of(TraceEventType::ActorCompleted, actor_id)
     }
 
     /// An actor failed.
     pub fn actor_failed(actor_id: String, error: String) -> Self {
-        let mut event = Self::plain(TraceEventType::ActorFailed, actor_id);
+        let mut event = Self::of(TraceEventType::ActorFailed, actor_id);
         event.data.error = Some(error);
         event
     }
 
-    fn plain(event_type: TraceEventType, actor_id: String) -> Self {
+    /// Any event. Nothing is known of what led to it, so it is its own root.
+    pub fn of(event_type: TraceEventType, actor_id: String) -> Self {
+        let event_id = EventId::new();
         Self {
-            event_id: EventId::new(),
             timestamp: Utc::now(),
             event_type,
             actor_id,
@@ -189,17 +191,43 @@ impl TraceEvent {
             },
             causality: CausalityInfo {
                 parent_event_id: None,
-                root_cause_event_id: EventId::new(),
+                root_cause_event_id: event_id.clone(),
                 dependency_chain: Vec::new(),
-                span_id: Uuid::new_v4().to_string(),
+                span_id: span::current(),
             },
+            event_id,
         }
     }
 
     fn with_message(mut self, port: String, message_type: String, size_bytes: usize) -> Self {
+        // A discriminant is all that its caller knew of the message: the size beside it is that of an enum.
+        let size_bytes = if message_type.starts_with(UNMEASURED_TYPE) { 0 } else { size_bytes };
         self.data.port = Some(port);
         self.data.message =
             Some(MessageSnapshot { message_type, size_bytes, checksum: String::new(), serialized_data: Vec::new() });
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_which_nothing_is_known_is_its_own_root() {
+        let event = TraceEvent::actor_created("a".into());
+        assert_eq!(event.causality.root_cause_event_id, event.event_id);
+        assert_eq!(event.causality.parent_event_id, None);
+        assert!(event.causality.dependency_chain.is_empty());
+    }
+
+    #[test]
+    fn the_size_beside_a_discriminant_is_not_kept() {
+        let size = |message_type: &str| {
+            let event = TraceEvent::message_sent("a".into(), "out".into(), message_type.into(), 40);
+            event.data.message.map(|message| (message.size_bytes, message.checksum))
+        };
+        assert_eq!(size("Discriminant(5)"), Some((0, String::new())));
+        assert_eq!(size("Text"), Some((40, String::new())));
     }
 }

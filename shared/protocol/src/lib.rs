@@ -11,6 +11,7 @@ pub mod codec;
 mod event;
 mod ids;
 mod messages;
+mod span;
 mod trace;
 pub mod wire;
 

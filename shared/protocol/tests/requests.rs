@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use reflow_tracing_protocol::wire::{Event, Request};
 
 /// One of each kind, with all that is optional.
-const REQUESTS: [&str; 13] = [
+const REQUESTS: [&str; 14] = [
     r#""Ping""#,
     r#""GetMetrics""#,
     r#"{"StartTrace":{"trace_id":"018f0000-0000-7000-8000-000000000001","flow_id":"f","version":null,"request_id":7}}"#,
@@ -17,6 +17,7 @@ const REQUESTS: [&str; 13] = [
     r#"{"Subscribe":{"filters":{"flow_ids":["f"],"actor_ids":null,"event_types":["ActorCreated",{"DataFlow":{"to_actor":"*","to_port":"*"}}],"status_filter":null},"since":"2026-01-01T00:00:00Z"}}"#,
     r#"{"Subscribe":{"filter":{"flow_ids":null,"actor_ids":null,"event_types":null,"status_filter":null}}}"#,
     r#"{"Unsubscribe":{"subscription_id":"s"}}"#,
+    r#"{"ClientMetrics":{"client_id":"c","events_recorded":7,"something_newer":1}}"#,
     r#"{"StoreTrace":{"trace":{"trace_id":"018f0000-0000-7000-8000-000000000001","flow_id":"f","execution_id":"018f0000-0000-7000-8000-000000000002","version":{"major":1,"minor":0,"patch":0,"git_hash":null,"timestamp":"2026-01-01T00:00:00Z"},"start_time":"2026-01-01T00:00:00Z","end_time":null,"status":"Completed","events":[{}],"metadata":{"user_id":null,"session_id":null,"environment":"","hostname":"","process_id":1,"thread_id":"","tags":{}}}}}"#,
 ];
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use reflow_tracing_protocol::codec::{Codec, CodecError};
 use reflow_tracing_protocol::wire::{
-    BatchFrame, BatchHeader, Code, Request, RequestError, StartTrace, SubscribeRequest,
+    BatchFrame, BatchHeader, ClientReport, Code, Request, RequestError, StartTrace, SubscribeRequest,
 };
 use reflow_tracing_protocol::{ExecutionStatus, FlowTrace};
 use serde_json::value::RawValue;
@@ -35,6 +35,8 @@ pub(crate) enum Action {
     Subscribe(SubscribeRequest),
     /// Unsubscribe.
     Unsubscribe(Option<String>),
+    /// Take over a client's own figures.
+    Report(Box<ClientReport>),
     /// Say that we are there.
     Ping,
     /// Tell the figures.
@@ -95,6 +97,7 @@ pub(crate) fn text(frame: &str) -> Result<Understood, Refusal> {
             (Action::Subscribe(request), "Subscribe", older)
         }
         Request::Unsubscribe { subscription_id } => (Action::Unsubscribe(subscription_id), "Unsubscribe", false),
+        Request::ClientMetrics(report) => (Action::Report(report), "ClientMetrics", false),
         Request::StoreTrace { trace, events } => {
             let events = events.into_iter().map(ToOwned::to_owned).collect();
             (Action::Store { trace, events }, "StoreTrace", true)

@@ -12,6 +12,7 @@ mod ask;
 mod batch;
 mod budget;
 mod capabilities;
+mod clients;
 mod clock;
 mod close;
 mod cut;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reflow_tracing_chunk::FlowNaming;
 use reflow_tracing_protocol::codec::Codec;
-use reflow_tracing_protocol::wire::Limits;
+use reflow_tracing_protocol::wire::{Limits, SamplingRule};
 use reflow_tracing_service::config::{Algorithm, Config};
 
 /// Time of a shutdown that is kept for what comes after the sessions: the bus's last acks, the writer's last commit.
@@ -60,6 +60,10 @@ pub struct SessionLimits {
     pub flow_naming: FlowNaming,
     /// How the metrics address is told on the page at `/`.
     pub metrics_address: String,
+    /// Sent to every v2 session: what clients leave out of what they record.
+    pub sampling: Vec<SamplingRule>,
+    /// v2 sessions that have recorded are asked for their client's own figures so often; `None`: never.
+    pub report_interval: Option<Duration>,
 }
 
 impl Default for SessionLimits {
@@ -88,6 +92,8 @@ impl Default for SessionLimits {
             tenant: "default".to_owned(),
             flow_naming: FlowNaming::default(),
             metrics_address: String::new(),
+            sampling: Vec::new(),
+            report_interval: None,
         }
     }
 }
@@ -126,6 +132,8 @@ impl SessionLimits {
             flow_naming: FlowNaming { strip_generated_tail: config.flow_name.strip_generated_tail },
             metrics_address: admin
                 .map_or_else(String::new, |admin| format!("http://{admin}{}", config.metrics.endpoint)),
+            sampling: config.clients.sampling.rules().to_vec(),
+            report_interval: config.clients.report_interval(),
             ..Self::default()
         }
     }

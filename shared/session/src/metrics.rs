@@ -3,6 +3,8 @@
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use reflow_tracing_service::metrics::{COUNT_BUCKETS, MetricDoc, MetricError, Metrics, SECONDS_BUCKETS};
 
+use crate::clients::{CLIENT_METRICS, ClientMetrics};
+
 const CONNECTIONS: MetricDoc = MetricDoc::gauge("reflow_session_connections", &[], "WebSocket sessions open now");
 const CONNECTIONS_TOTAL: MetricDoc = MetricDoc::counter(
     "reflow_session_connections_total",
@@ -56,7 +58,7 @@ const QUESTIONS: MetricDoc =
 
 /// The declarations of all of them, for the documentation.
 pub fn session_metrics() -> Vec<MetricDoc> {
-    vec![
+    let own = [
         CONNECTIONS,
         CONNECTIONS_TOTAL,
         ENDED,
@@ -74,7 +76,8 @@ pub fn session_metrics() -> Vec<MetricDoc> {
         LIVE_EVENTS,
         LIVE_MISSED,
         QUESTIONS,
-    ]
+    ];
+    own.into_iter().chain(CLIENT_METRICS).collect()
 }
 
 /// Metrics of all sessions of a process.
@@ -98,6 +101,7 @@ pub struct SessionMetrics {
     pub(crate) live_events: IntCounter,
     pub(crate) live_missed: IntCounter,
     pub(crate) questions: IntCounterVec,
+    pub(crate) clients: ClientMetrics,
 }
 
 impl SessionMetrics {
@@ -129,6 +133,7 @@ impl SessionMetrics {
             live_events: metrics.counter(&LIVE_EVENTS)?,
             live_missed: metrics.counter(&LIVE_MISSED)?,
             questions: metrics.counters(&QUESTIONS)?,
+            clients: ClientMetrics::register(metrics)?,
         })
     }
 }

@@ -13,7 +13,7 @@ use web_time::Instant;
 
 use super::TracingError;
 use crate::FlowVersion;
-use crate::wire::{Code, Limits, RejectedEvent};
+use crate::wire::{Code, Limits, RejectedEvent, SamplingRule};
 
 /// Any frame of a server, of any generation.
 #[derive(Debug, Deserialize)]
@@ -21,6 +21,10 @@ pub(crate) enum Incoming {
     Welcome {
         limits: Limits,
     },
+    Sampling {
+        rules: Vec<SamplingRule>,
+    },
+    ReportMetrics,
     TraceStarted {
         request_id: Option<Box<RawValue>>,
     },

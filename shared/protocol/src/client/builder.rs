@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::settings::{Settings, Token, WhenFull};
 use super::{Result, TracingClient, TracingConfig, TracingError, driver};
 use crate::codec::Codec;
+use crate::wire::SamplingRule;
 
 /// See [`TracingClient::builder`].
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ impl ClientBuilder {
         when_full: WhenFull => when_full = when_full;
         /// See [`Settings::capture_content`].
         capture_content: bool => capture_content = capture_content;
+        /// See [`Settings::sampling`].
+        sampling: impl IntoIterator<Item = SamplingRule> => sampling = sampling.into_iter().collect();
         /// See [`Settings::codec`].
         codec: Codec => codec = codec;
         /// See [`Settings::level`].
@@ -72,6 +75,9 @@ impl ClientBuilder {
         let problem = |text: &str| Err(TracingError::ConnectionFailed(text.to_owned()));
         if self.settings.batches_in_flight == 0 {
             return problem("batches_in_flight is 0: nothing would ever be sent; give 1 or more");
+        }
+        if let Some(error) = self.settings.sampling.iter().find_map(|rule| rule.check().err()) {
+            return problem(&error.to_string());
         }
         if cfg!(target_arch = "wasm32") && self.settings.codec == Codec::Zstd {
             return problem("zstd is not built in here: use lz4, gzip or brotli");

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use uuid::Uuid;
 use web_time::Instant;
 
-use super::buffer::Entry;
+use super::buffer::{Entry, Finish};
 use super::current::Current;
 use super::driver::{self, Driver};
-use super::metrics::{ClientMetrics, DropReason};
+use super::metrics::{ClientMetrics, Counters, DropReason};
 use super::shared::{Command, NotTaken, Shared, Start, Status, lock};
 use super::{ClientBuilder, Result, Settings, TracingConfig, TracingError, Undelivered, transport};
 use crate::wire::Limits;
@@ -97,6 +98,7 @@ impl TracingClient {
             return Ok(TraceId::new());
         }
         let trace_id = self.own.start();
+        self.shared.sampler.started(trace_id, driver::names(&self.shared.settings, Some(&flow_id.0)));
         self.command(Command::Start(Start { trace_id, flow_id: flow_id.0, version }))?;
         Ok(TraceId(trace_id))
     }
@@ -130,12 +132,35 @@ impl TracingClient {
     /// # Errors
     /// [`TracingError::Disconnected`] after [`shutdown`](Self::shutdown).
     pub async fn record_event(&self, trace_id: TraceId, event: TraceEvent) -> Result<()> {
-        if !self.is_enabled() {
-            return Ok(());
+        match self.entry(trace_id.0, event, None)? {
+            Some(entry) => self.shared.offer_or_wait(entry).await,
+            None => Ok(()),
         }
-        let entry = Entry::new(trace_id.0, event, None);
+    }
+
+    /// Records an event of the trace begun last. `finish` is done to it in the background; it holds so many bytes.
+    pub(super) async fn record_current(&self, event: TraceEvent, finish: Option<(Finish, usize)>) -> Result<()> {
+        match self.entry(self.own.get(), event, finish)? {
+            Some(entry) => self.shared.offer_or_wait(entry).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What goes into the buffer; nothing if tracing is off or sampling leaves the event out.
+    #[inline]
+    fn entry(&self, trace_id: Uuid, mut event: TraceEvent, finish: Option<(Finish, usize)>) -> Result<Option<Entry>> {
+        if !self.is_enabled() {
+            return Ok(None);
+        }
+        if !self.shared.sampler.keep(trace_id, &mut event) {
+            Counters::add(&self.shared.counters.events_sampled_out, 1);
+            return Ok(None);
+        }
+        let (finish, held) = finish.map_or((None, 0), |(finish, held)| (Some(finish), held));
+        let mut entry = Entry::new(trace_id, event, finish);
+        entry.bytes += held;
         self.started_for(&entry)?;
-        self.shared.offer_or_wait(entry).await
+        Ok(Some(entry))
     }
 
     /// The same without waiting, for callers that are not async. A full buffer drops, the new event where the setting is to wait.
@@ -143,11 +168,7 @@ impl TracingClient {
     /// # Errors
     /// [`TracingError::Disconnected`] after [`shutdown`](Self::shutdown).
     pub fn record(&self, trace_id: &TraceId, event: TraceEvent) -> Result<()> {
-        if !self.is_enabled() {
-            return Ok(());
-        }
-        let entry = Entry::new(trace_id.0, event, None);
-        self.started_for(&entry)?;
+        let Some(entry) = self.entry(trace_id.0, event, None)? else { return Ok(()) };
         match self.shared.offer(entry) {
             Ok(()) => Ok(()),
             Err(NotTaken::Full(entry)) => {

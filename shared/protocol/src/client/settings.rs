@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::codec::Codec;
+use crate::wire::SamplingRule;
 
 /// A token that shows nowhere.
 #[derive(Clone, PartialEq, Eq)]
@@ -67,6 +68,9 @@ pub struct Settings {
     /// Whether the content of messages is sent, where calls pass it, and not only its checksum and size.
     /// `REFLOW_TRACING_CAPTURE_CONTENT` = `true | false`. Default: false.
     pub capture_content: bool,
+    /// What is left out of what is recorded; comes before what the server asks for. `REFLOW_TRACING_SAMPLING`, such as
+    /// `flow:orders type:MessageSent = 0.1; actor:worker_* = 0.5`: see [`SamplingRule`]. Default: nothing.
+    pub sampling: Vec<SamplingRule>,
     /// How batches are compressed, if `enable_compression`. `REFLOW_TRACING_CODEC` = `zstd | lz4 | gzip | brotli | none`. Default: zstd;
     /// in browsers, where zstd's C is not built in, lz4.
     pub codec: Codec,
@@ -91,6 +95,7 @@ impl Default for Settings {
             buffer_bytes: 64 << 20,
             when_full: WhenFull::default(),
             capture_content: false,
+            sampling: Vec::new(),
             codec: if cfg!(target_arch = "wasm32") { Codec::Lz4 } else { Codec::Zstd },
             level: 1,
             batches_in_flight: 8,
@@ -135,6 +140,11 @@ impl Settings {
         parsed("REFLOW_TRACING_CAPTURE_CONTENT", "true or false", &mut |text| {
             text.parse().ok().map(|capture| settings.capture_content = capture)
         });
+        parsed(
+            "REFLOW_TRACING_SAMPLING",
+            "rules such as `flow:orders type:MessageSent = 0.1; actor:a = 0`",
+            &mut |text| SamplingRule::parse_all(text).ok().map(|rules| settings.sampling = rules),
+        );
         parsed("REFLOW_TRACING_CODEC", "zstd, lz4, gzip, brotli or none", &mut |text| {
             codec(text).map(|codec| settings.codec = codec)
         });
@@ -188,6 +198,7 @@ mod tests {
                 "REFLOW_TRACING_BUFFER_BYTES" => "2000",
                 "REFLOW_TRACING_BUFFER_FULL" => "wait",
                 "REFLOW_TRACING_CAPTURE_CONTENT" => "true",
+                "REFLOW_TRACING_SAMPLING" => "actor:a = 0.5",
                 "REFLOW_TRACING_CODEC" => "brotli",
                 "REFLOW_TRACING_CODEC_LEVEL" => "3",
                 "REFLOW_TRACING_BATCHES_IN_FLIGHT" => "2",
@@ -202,6 +213,7 @@ mod tests {
         assert_eq!((settings.spool_bytes, settings.buffer_bytes), (1_000, 2_000));
         assert_eq!((settings.when_full, settings.capture_content), (WhenFull::Wait, true));
         assert_eq!((settings.codec, settings.level, settings.batches_in_flight), (Codec::Brotli, 3, 2));
+        assert_eq!(settings.sampling.iter().map(ToString::to_string).collect::<Vec<_>>(), ["actor:a = 0.5"]);
         assert!(!format!("{settings:?}").contains("secret"));
     }
 

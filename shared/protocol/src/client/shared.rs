@@ -16,9 +16,10 @@ use super::batch::Outgoing;
 use super::buffer::{Buffer, Entry};
 use super::events::Opening;
 use super::metrics::{ClientMetrics, Counters, DropReason};
+use super::sampling::Sampler;
 use super::settings::{Settings, WhenFull};
 use super::wake::Wake;
-use super::{TracingConfig, TracingError, Undelivered};
+use super::{TracingConfig, TracingError, Undelivered, driver};
 use crate::wire::Limits;
 use crate::{ExecutionStatus, FlowVersion};
 
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     room: Notify,
     drops: Mutex<HashMap<Uuid, Drops>>,
     pub(crate) counters: Counters,
+    pub(crate) sampler: Sampler,
     pub(crate) state: Mutex<State>,
     closed: AtomicBool,
     running: AtomicBool,
@@ -114,6 +116,7 @@ pub(crate) enum NotTaken {
 impl Shared {
     pub(crate) fn new(config: TracingConfig, settings: Settings) -> Self {
         Self {
+            sampler: Sampler::new(&settings.sampling, driver::names(&settings, None)),
             config,
             settings,
             client_id: Uuid::now_v7().to_string(),

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::event::Str;
+use super::report::ClientReport;
 use crate::{ExecutionStatus, FlowTrace, FlowVersion, SubscriptionFilters, TraceQuery};
 
 /// A request.
@@ -69,6 +70,8 @@ pub enum Request<'a> {
         /// v2: which.
         subscription_id: Option<String>,
     },
+    /// v2: what the client has done since its last report; not answered.
+    ClientMetrics(Box<ClientReport>),
     /// Older generation: store a whole trace.
     StoreTrace {
         /// The trace's head: everything but the events.
@@ -157,7 +160,7 @@ pub enum RequestError {
 }
 
 const KNOWN: &str = "StartTrace, RecordEvent, RecordBatch, EndTrace, GetTrace, QueryTraces, GetFlowVersions, Ping, \
-                     Subscribe, Unsubscribe, StoreTrace, GetMetrics";
+                     Subscribe, Unsubscribe, ClientMetrics, StoreTrace, GetMetrics";
 
 impl<'a> Request<'a> {
     /// Reads a frame.
@@ -197,6 +200,7 @@ impl<'a> Request<'a> {
                 let body: Option<Unsubscribe> = fields("Unsubscribe", body)?;
                 Ok(Self::Unsubscribe { subscription_id: body.and_then(|body| body.subscription_id) })
             }
+            "ClientMetrics" => fields("ClientMetrics", body).map(|report| Self::ClientMetrics(Box::new(report))),
             "StoreTrace" => store_trace(body),
             "GetMetrics" => Ok(Self::GetMetrics),
             other => Err(RequestError::Unknown { name: other.chars().take(64).collect() }),

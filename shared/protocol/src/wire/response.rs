@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::sampling::SamplingRule;
+
 /// What a session may do, announced in the handshake's answer ([`crate::LIMITS_HEADER`]) and as first frame of a v2 session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -75,6 +77,13 @@ pub enum Response {
         /// What the session may do.
         limits: Limits,
     },
+    /// v2, unasked, after `Welcome`, where the server is configured so: what to leave out of what is recorded from now on.
+    Sampling {
+        /// Instead of any that were sent before; the client's own come first.
+        rules: Vec<SamplingRule>,
+    },
+    /// v2, unasked, to a session that has recorded: send [`super::ClientReport`]. A client that has none need not answer.
+    ReportMetrics,
     /// To `StartTrace`.
     TraceStarted {
         /// The trace.

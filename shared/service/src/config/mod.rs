@@ -24,8 +24,9 @@ pub use problem::{ConfigErrors, Origin, Problem, ProblemKind};
 pub use role::Role;
 pub use secret::{MASK, Secret, mask, mask_urls};
 pub use sections::{
-    Algorithm, Backend, Bus, BusKind, Compression, Config, EvictionPolicy, FlowName, JournalMode, Limits, LogFormat,
-    Memory, Metrics, Nats, Postgres, Redis, Retention, Server, Sqlite, Storage, Synchronous, Telemetry, Writer,
+    Algorithm, Backend, Bus, BusKind, Clients, Compression, Config, EvictionPolicy, FlowName, JournalMode, Limits,
+    LogFormat, Memory, Metrics, Nats, Postgres, Redis, Retention, Sampling, Server, Sqlite, Storage, Synchronous,
+    Telemetry, Writer,
 };
 pub use show::{keys, reference};
 pub use sources::{PREFIX, SHORT_NAMES, Sources, process_environment, variable_of};

@@ -32,11 +32,11 @@ fn name(family: &str, metric: &Metric) -> String {
 
 fn value(kind: MetricType, metric: &Metric) -> Option<Value> {
     match kind {
-        MetricType::COUNTER => Some(json!(metric.get_counter().get_value())),
-        MetricType::GAUGE => Some(json!(metric.get_gauge().get_value())),
+        MetricType::COUNTER => Some(json!(metric.get_counter().value())),
+        MetricType::GAUGE => Some(json!(metric.get_gauge().value())),
         MetricType::HISTOGRAM => {
             let histogram = metric.get_histogram();
-            Some(json!({"count": histogram.get_sample_count(), "sum": histogram.get_sample_sum()}))
+            Some(json!({"count": histogram.sample_count(), "sum": histogram.sample_sum()}))
         }
         _ => None,
     }

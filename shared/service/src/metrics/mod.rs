@@ -18,8 +18,8 @@ use std::{
 };
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder, core::Collector,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
 pub use counts::{Count, Counts, sample};
@@ -74,6 +74,7 @@ struct Known {
 #[derive(Clone)]
 enum Registered {
     Counter(IntCounterVec),
+    FloatCounter(CounterVec),
     Gauge(IntGaugeVec),
     FloatGauge(GaugeVec),
     Histogram(HistogramVec),
@@ -151,6 +152,19 @@ impl Metrics {
         let build = || Ok(Registered::Counter(IntCounterVec::new(Opts::new(doc.name, doc.help), doc.labels)?));
         match self.get_or_register(doc, MetricKind::Counter, build)? {
             Registered::Counter(counters) => Ok(counters),
+            _ => Err(MetricError::Kind(doc.name)),
+        }
+    }
+
+    /// A counter of fractions without labels, such as one of seconds.
+    ///
+    /// # Errors
+    ///
+    /// See [`Metrics::counter`].
+    pub fn float_counter(&self, doc: &MetricDoc) -> Result<Counter, MetricError> {
+        let build = || Ok(Registered::FloatCounter(CounterVec::new(Opts::new(doc.name, doc.help), doc.labels)?));
+        match self.get_or_register(doc, MetricKind::Counter, build)? {
+            Registered::FloatCounter(counters) => Ok(counters.with_label_values::<&str>(&[])),
             _ => Err(MetricError::Kind(doc.name)),
         }
     }
@@ -257,6 +271,7 @@ impl Metrics {
         let registered = build().map_err(|source| MetricError::Registry { name: doc.name, source })?;
         match registered.clone() {
             Registered::Counter(c) => self.register(doc.name, c)?,
+            Registered::FloatCounter(c) => self.register(doc.name, c)?,
             Registered::Gauge(c) => self.register(doc.name, c)?,
             Registered::FloatGauge(c) => self.register(doc.name, c)?,
             Registered::Histogram(c) => self.register(doc.name, c)?,

@@ -98,6 +98,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 let done = Done { answer: Some(Answer::Recorded(1)), unsubscribe: Some(id), ..Done::default() };
                 self.place(async move { done });
             }
+            Action::Report(report) if self.v2 => shared.metrics.clients.add(&report),
+            Action::Report(_) => {
+                let message = "ClientMetrics is protocol v2: connect with Sec-WebSocket-Protocol: reflow-tracing.v2";
+                self.refuse(Refusal::new(Code::Unsupported, "report_in_v1", message));
+            }
             Action::Ping => self.ready(text(&Response::Pong)),
             Action::Figures => {
                 let data = (shared.capabilities.figures)();
@@ -129,6 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             }
             (None, known) => (known, false),
         };
+        self.reports.begin(shared.limits.report_interval);
         let batch = Batch { header, payload, flow, tell, taken };
         self.place(async move {
             let recorded = batch.publish(shared).await;

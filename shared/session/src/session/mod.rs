@@ -24,6 +24,7 @@ use crate::adoption::Adoption;
 use crate::answer::{Answer, Refusal, text};
 use crate::budget::Taken;
 use crate::capabilities::Shared;
+use crate::clients::{self, Reports};
 use crate::close::{Ending, close_marks};
 use crate::flow::{Flow, Flows};
 use crate::gather::Gather;
@@ -78,6 +79,7 @@ pub(crate) struct Session<S> {
     pending: FuturesOrdered<Place>,
     waiting: Option<Waiting>,
     subscriptions: Subscriptions,
+    reports: Reports,
     last_seen: Instant,
     holding_since: Option<Instant>,
 }
@@ -96,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             pending: FuturesOrdered::new(),
             waiting: None,
             subscriptions: Subscriptions::default(),
+            reports: Reports::default(),
             last_seen: Instant::now(),
             holding_since: None,
         }
@@ -117,6 +120,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         if self.v2 {
             let limits = self.shared.limits.announced();
             self.out.answer(text(&Response::Welcome { limits })).await?;
+            if let Some(rules) = clients::sampling(&self.shared.limits.sampling) {
+                self.out.answer(rules).await?;
+            }
         }
         let mut ticks = interval(self.shared.limits.ping_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -146,6 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                     let frames = view.frames(items).await;
                     self.out.frames(frames).await?;
                 }
+                () = self.reports.due() => self.out.answer(Reports::question()).await?,
                 _ = ticks.tick() => {
                     if let Some(ending) = self.tick(reading).await? {
                         return Ok(ending);

@@ -23,6 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// A server whose commits can be held back.
 pub(crate) struct Fixture {
     pub(crate) address: String,
+    pub(crate) metrics: Metrics,
     pub(crate) stored: Arc<Mutex<Vec<Chunk>>>,
     pub(crate) gate: watch::Sender<bool>,
     pub(crate) stop: CancellationToken,
@@ -67,12 +68,13 @@ impl Fixture {
             durable: true,
             service: "reflow-test",
         };
-        let metrics = SessionMetrics::register(&Metrics::try_new("test").unwrap()).unwrap();
+        let all = Metrics::try_new("test").unwrap();
+        let metrics = SessionMetrics::register(&all).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let stop = CancellationToken::new();
         let served = tokio::spawn(Server::new(capabilities, limits, metrics).serve(listener, stop.clone()));
-        Self { address, stored, gate, stop, served }
+        Self { address, metrics: all, stored, gate, stop, served }
     }
 
     pub(crate) async fn v1(&self) -> Client {

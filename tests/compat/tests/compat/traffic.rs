@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result, ensure};
-use reflow_tracing_tests::{events::MESSAGE_TYPE, proxy::Observation};
+use reflow_tracing_tests::{events::MESSAGE_TYPE, network, proxy::Observation};
 
 use crate::program::{MESSAGES, Program};
 
@@ -23,6 +23,11 @@ async fn a_published_program_sends_a_fresh_trace_id_with_every_event_and_ends_wi
     ensure!(sent.before_start > 0, "StartTrace came first");
     ensure!(sent.before_start < sent.events.len(), "StartTrace came last");
     ensure!(program.flows("generator", "transformer") > MESSAGES * 9 / 10, "most messages were not traced");
+
+    // `tests/dropin` holds our client against the same list, and finds all of it.
+    let (told, done) = (network::counts(sent.events.values()), network::expected(MESSAGES));
+    let known = told.iter().all(|(what, count)| done.get(what).is_some_and(|all| count <= all));
+    ensure!(known, "the network did more than is expected of it: {told:?}");
 
     let flow = sent
         .events

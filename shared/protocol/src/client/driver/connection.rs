@@ -196,6 +196,8 @@ impl Driver {
         Counters::add(&self.shared.counters.connections, 1);
         Counters::add(&self.shared.counters.fallbacks_to_v1, u64::from(!session.v2));
         self.connection.v2 = session.v2;
+        // Another server may have other rules, or none.
+        self.shared.sampler.server_rules(&[]);
         self.connection.attempt = 0;
         self.connection.ever = true;
         self.connection.state = State::Open(session);

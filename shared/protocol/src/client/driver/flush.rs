@@ -126,7 +126,8 @@ impl Driver {
     /// Says goodbye to the server.
     pub(super) async fn stop(&mut self) {
         if let Some(session) = self.connection.take_session() {
-            let goodbye = session.close();
+            let last = if session.wants_reports { self.report_frame() } else { None };
+            let goodbye = session.close(last);
             let patience = super::sleep(std::time::Duration::from_secs(1));
             futures_util::future::select(Box::pin(goodbye), Box::pin(patience)).await;
         }

@@ -207,6 +207,12 @@ pub(super) fn flow(settings: &Settings, flow_id: Option<&str>) -> Flow {
     Flow { id: cut(flow.id), name: cut(flow.name) }
 }
 
+/// Every name that a trace goes by: its flow id and its flow name.
+pub(crate) fn names(settings: &Settings, flow_id: Option<&str>) -> Vec<String> {
+    let Flow { id, name } = flow(settings, flow_id);
+    id.into_iter().chain(name).collect()
+}
+
 fn is_network_session(flow_id: &str) -> bool {
     let seconds = flow_id.strip_prefix("network_session_");
     seconds.is_some_and(|seconds| !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit()))

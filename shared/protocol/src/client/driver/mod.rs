@@ -27,10 +27,12 @@ use web_time::Instant;
 use self::connection::Connection;
 pub(crate) use self::dial::{dial, urls};
 use self::flush::Waiting;
+pub(crate) use self::gather::names;
 pub(crate) use self::replies::read_frame;
 use self::session::Session;
 use self::traces::Traces;
 use super::answers::Questions;
+use super::metrics::ClientMetrics;
 use super::shared::{Command, Shared};
 use super::spool::Spool;
 use super::transport::{Frame, sleep};
@@ -65,6 +67,8 @@ pub(crate) struct Driver {
     reported: Instant,
     /// When the figures were last told to the log.
     told: Instant,
+    /// The figures last reported to a server.
+    reported_figures: ClientMetrics,
     /// Events taken at the last look.
     taken: usize,
     /// Events in batches that grow.
@@ -96,6 +100,7 @@ impl Driver {
             gathering_since: None,
             reported: now,
             told: now,
+            reported_figures: ClientMetrics::default(),
             taken: 0,
             growing: 0,
         };

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use uuid::Uuid;
 use web_time::Instant;
 
 use super::super::answers::{Incoming, Whose};
 use super::super::batch::{Outgoing, What};
 use super::super::metrics::{Counters, DropReason};
+use super::super::report::report;
 use super::super::transport::Frame;
 use super::Driver;
 use super::session::InFlight;
@@ -69,6 +71,11 @@ impl Driver {
                 }
                 self.show_status();
             }
+            Incoming::Sampling { rules } => {
+                tracing::info!(rules = rules.len(), "the tracing server asks to sample");
+                self.shared.sampler.server_rules(&rules);
+            }
+            Incoming::ReportMetrics => self.report(),
             Incoming::BatchRecorded { batch_id, accepted, rejected } => {
                 if let Some(flight) = self.settled(batch_id) {
                     self.acked(&flight, accepted as u64, &rejected);
@@ -95,6 +102,26 @@ impl Driver {
             }
             answer => self.answer(answer),
         }
+    }
+
+    /// Tells the server the client's own figures, and once more at the end.
+    fn report(&mut self) {
+        if self.connection.is_ready() {
+            let frame = self.report_frame();
+            if let (Some(session), Some(frame)) = (self.connection.session(), frame) {
+                session.wants_reports = true;
+                session.tell(frame);
+            }
+        }
+    }
+
+    /// What was counted since the last report.
+    pub(super) fn report_frame(&mut self) -> Option<Frame> {
+        let now = self.shared.metrics();
+        let report = report(&self.shared.client_id, &now, &self.reported_figures);
+        let text = serde_json::to_string(&json!({ "ClientMetrics": report })).ok()?;
+        self.reported_figures = now;
+        Some(Frame::Text(text))
     }
 
     /// An answer that belongs to something in the order of answers.

@@ -37,6 +37,8 @@ pub(crate) struct Session {
     pub(crate) last_received: Instant,
     /// A sign of life was asked for.
     pub(crate) asked_for_life: bool,
+    /// The server has asked for the client's figures.
+    pub(crate) wants_reports: bool,
 }
 
 /// Something on its way.
@@ -70,6 +72,7 @@ impl Session {
             due: Due::default(),
             last_received: now,
             asked_for_life: false,
+            wants_reports: false,
         }
     }
 
@@ -96,6 +99,11 @@ impl Session {
     pub(crate) fn ask(&mut self, kind: Kind, whose: Whose, request: String) {
         self.due.push(kind, whose);
         self.outbox.push_back(Frame::Text(request));
+    }
+
+    /// Sends something that has no answer.
+    pub(crate) fn tell(&mut self, frame: Frame) {
+        self.outbox.push_back(frame);
     }
 
     /// Takes what an answer settles out of what is on its way.
@@ -151,10 +159,13 @@ impl Session {
         Poll::Ready(Ok(()))
     }
 
-    /// Says goodbye.
-    pub(crate) async fn close(mut self) {
+    /// Says a last word, and goodbye.
+    pub(crate) async fn close(mut self, last: Option<Frame>) {
         use futures_util::SinkExt;
         // The server may have gone already.
+        if let Some(frame) = last {
+            let _ = self.link.send(frame).await;
+        }
         let _ = self.link.close().await;
     }
 }

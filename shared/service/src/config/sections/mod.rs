@@ -4,12 +4,14 @@
 //! here once something reads it, and no earlier. Numbers carry their unit in the name; the accessors give `Duration`s.
 
 mod bus;
+mod clients;
 mod limits;
 mod server;
 mod storage;
 mod writing;
 
 pub use bus::{Bus, BusKind, Nats, Redis};
+pub use clients::{Clients, Sampling};
 pub use limits::Limits;
 pub use server::{LogFormat, Metrics, Server, Telemetry};
 pub use storage::{
@@ -40,6 +42,8 @@ section! {
             redis: Redis,
             /// Bounds on what clients may ask for.
             limits: Limits,
+            /// What is asked of clients.
+            clients: Clients,
             /// How long traces are kept.
             retention: Retention,
             /// How chunks are written.
