@@ -8,7 +8,7 @@ use std::pin::pin;
 use anyhow::{Context, Result};
 use chrono::Utc;
 use futures_util::{StreamExt, stream};
-use reflow_tracing_protocol::client::{TraceSummary, TracingClient};
+use reflow_tracing_protocol::client::{TraceSummary, TracingClient, TracingError};
 use reflow_tracing_protocol::{FlowId, FlowTrace, TraceQuery};
 
 use super::args::Args;
@@ -60,26 +60,37 @@ pub async fn find(client: &TracingClient, args: &Args) -> Result<Found> {
     }
 }
 
-/// Gets these traces whole and hands them to `take`, in order. Returns how many had gone in the meantime.
+/// Traces that were not given.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Retention took them in the meantime.
+    pub gone: usize,
+    /// The server's reasons to refuse one, such as that it is too large for an answer.
+    pub refused: Vec<String>,
+}
+
+/// Gets these traces whole and hands them to `take`, in order. One that is refused does not cost the others.
 ///
 /// # Errors
-/// When the server refuses or is gone, or `take` fails.
+/// When the server is gone, or `take` fails.
 pub async fn whole(
     client: &TracingClient,
     traces: &[TraceSummary],
     mut take: impl FnMut(FlowTrace) -> Result<()>,
-) -> Result<usize> {
+) -> Result<Left> {
     let bar = terminal::progress(traces.len() as u64, "fetching traces");
-    let mut gone = 0;
+    let mut left = Left::default();
     let fetched = stream::iter(traces).map(|summary| client.get_trace(summary.trace_id.clone())).buffered(AT_ONCE);
     let mut fetched = pin!(fetched);
     while let Some(trace) = fetched.next().await {
-        match trace.context("the server did not give a trace")? {
-            Some(trace) => take(trace)?,
-            None => gone += 1,
+        match trace {
+            Ok(Some(trace)) => take(trace)?,
+            Ok(None) => left.gone += 1,
+            Err(TracingError::WebSocketError(reason)) => left.refused.push(reason),
+            Err(error) => return Err(error).context("the server did not give a trace"),
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(gone)
+    Ok(left)
 }

@@ -13,11 +13,17 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use reflow_tracing_protocol::client::TracingClient;
 
 pub use self::args::Args;
-use self::{analysis::Analysis, export::Export, fetch::Found, graph::Graph, graph::GraphFormat};
+use self::{
+    analysis::Analysis,
+    export::Export,
+    fetch::{Found, Left},
+    graph::Graph,
+    graph::GraphFormat,
+};
 use crate::shared::connect::connect;
 use crate::shared::show::{count, plain};
 use crate::shared::terminal::{GOOD, WARN, stderr, stdout};
@@ -36,24 +42,28 @@ pub async fn run(args: Args) -> Result<()> {
         writeln!(people)?;
     }
     report::missing(&mut people, &found.traces)?;
+    let mut left = Left::default();
     if args.whole() {
-        let gone = look_at_events(&client, &args, &found, &mut people).await?;
-        if gone > 0 {
-            writeln!(people, "{WARN}{gone} traces were removed by retention in the meantime{WARN:#}")?;
+        left = look_at_events(&client, &args, &found, &mut people).await?;
+        if left.gone > 0 {
+            writeln!(people, "{WARN}{} traces were removed by retention in the meantime{WARN:#}", left.gone)?;
         }
     }
     report::summary(&mut people, &found.traces, found.total)?;
     people.flush()?;
     client.shutdown().await?;
-    Ok(())
+    match left.refused.first() {
+        None => Ok(()),
+        Some(first) => bail!("{} of the traces are missing above: {first}", left.refused.len()),
+    }
 }
 
-/// Everything that needs the events, in one pass over the traces. Returns how many traces had gone in the meantime.
-async fn look_at_events(client: &TracingClient, args: &Args, found: &Found, people: &mut impl Write) -> Result<usize> {
+/// Everything that needs the events, in one pass over the traces. Returns which traces were not given.
+async fn look_at_events(client: &TracingClient, args: &Args, found: &Found, people: &mut impl Write) -> Result<Left> {
     let mut export = args.export.map(|format| Export::try_new(format, args.output.as_deref())).transpose()?;
     let mut graph = args.graph.map(|_| Graph { title: title(args, found), ..Graph::default() });
     let mut analysis = args.analyze.then(Analysis::default);
-    let gone = fetch::whole(client, &found.traces, |trace| {
+    let left = fetch::whole(client, &found.traces, |trace| {
         if let Some(graph) = &mut graph {
             graph.add(&trace);
         }
@@ -80,7 +90,7 @@ async fn look_at_events(client: &TracingClient, args: &Args, found: &Found, peop
         analysis.finish();
         report::performance(people, &analysis)?;
     }
-    Ok(gone)
+    Ok(left)
 }
 
 fn wrote(people: &mut impl Write, file: Option<&Path>, what: &str) -> std::io::Result<()> {

@@ -140,3 +140,17 @@ async fn exports_hold_every_event_in_every_form() -> Result<()> {
     assert!(ended.code == Some(1) && ended.err.contains("/nowhere/a.csv"), "{ended:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_trace_too_large_for_an_answer_does_not_cost_the_others() -> Result<()> {
+    let server = server().await?;
+    run_at(&server, "performance_test", &["--messages", "45000"]).await?.ok()?;
+    run_at(&server, "simple_client", &["--count", "5", "--delay", "0"]).await?.ok()?;
+    ended_traces(&server, "simple_client", 1).await?;
+    let ended = run_at(&server, "query_client", &["--export", "jsonl"]).await?;
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert!(ended.err.contains("1 of the traces are missing above") && ended.err.contains("bytes"), "{}", ended.err);
+    let of_the_small = ended.out.lines().filter(|line| line.contains("network_session")).count();
+    assert_eq!(of_the_small, 19, "{}", ended.err);
+    Ok(())
+}

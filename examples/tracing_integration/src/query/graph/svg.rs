@@ -18,10 +18,12 @@ const MARGIN: f64 = 16.0;
 /// Longer names are cut; their tooltip has them whole.
 const MOST_CHARACTERS: usize = 36;
 
-const STYLE: &str = "text{font:12px ui-monospace,monospace;fill:#222}.small{font-size:11px;fill:#666}\
+const STYLE: &str = "svg{background:#fff}text{font:12px ui-monospace,monospace;fill:#222}.small{font-size:11px;fill:#666}\
+.label{paint-order:stroke;stroke:#fff;stroke-width:4px}\
 rect{fill:#f4f6fa;stroke:#57b;stroke-width:1.2}.failed rect{stroke:#c22;stroke-width:2}\
 path{fill:none;stroke:#789;stroke-width:1.4}.tip{fill:#789;stroke:none}\
-@media(prefers-color-scheme:dark){svg{background:#181a1f}text{fill:#e4e6ea}.small{fill:#9aa}rect{fill:#242830}}";
+@media(prefers-color-scheme:dark){svg{background:#181a1f}text{fill:#e4e6ea}.small{fill:#9aa}\
+.label{stroke:#181a1f}rect{fill:#242830}}";
 
 pub(super) fn show(graph: &Graph) -> String {
     let mut laid_out = Layout::with_options(GraphOptions { directed: true, multigraph: true, compound: false });
@@ -121,8 +123,8 @@ impl Picture {
         let (Some(x), Some(y)) = (edge.x, edge.y) else { return };
         self.reach(x + edge.width / 2.0, y + LINE);
         self.body.push_str(&format!(
-            "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" class=\"small\">{}</text>\
-             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" class=\"small\">{}</text>\n",
+            "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" class=\"small label\">{}</text>\
+             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" class=\"small label\">{}</text>\n",
             y - 5.0,
             escaped(&ports(ends)),
             y + LINE - 2.0,
