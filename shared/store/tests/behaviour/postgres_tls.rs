@@ -65,7 +65,7 @@ async fn a_server_without_tls_is_refused_where_tls_is_required() {
     let options = db.options();
     let url = format!("{}?sslmode=require", options.connection_url);
     let error = PostgresStore::connect_writer(&PostgresOptions { connection_url: url, ..options }).await;
-    let message = error.err().expect("refused").to_string();
+    let message = error.expect_err("refused").to_string();
     assert!(message.to_lowercase().contains("tls"), "{message}");
 }
 
@@ -91,6 +91,6 @@ async fn a_server_is_checked_against_the_certificate_that_the_url_names() {
     let other = folder.path().join("other.crt");
     make_certificate(&other, &folder.path().join("other.key"));
     let error = scene.connect(&format!("sslmode=verify-full&sslrootcert={}", other.display())).await;
-    let message = error.err().expect("refused").to_string();
+    let message = error.expect_err("refused").to_string();
     assert!(message.contains("certificate"), "{message}");
 }

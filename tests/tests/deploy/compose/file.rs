@@ -28,7 +28,7 @@ pub fn config(file: &str, variables: &[(&str, &str)]) -> Result<Value> {
         .arg(&empty)
         .arg("--file")
         .arg(repository().join(file))
-        .arg("config")
+        .args(["--profile", "demo", "config"])
         .current_dir(repository().join(file).parent().context("it lies in a folder")?)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")

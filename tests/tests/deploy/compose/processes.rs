@@ -239,10 +239,26 @@ async fn the_cluster_takes_a_batch_through_the_load_balancer_and_gives_it_back()
     }
     ensure!(postgres.sql("reflow", "SELECT sum(event_count) FROM traces").await? == "80", "not in the file's database");
 
+    demo(&mut cluster, &balancer).await.context("the demo")?;
     for (name, process) in &mut cluster.processes {
         process.expect_running().with_context(|| name.clone())?;
     }
     Ok(())
+}
+
+/// The demo sends by itself; its flow shows up in history.
+async fn demo(cluster: &mut Cluster, balancer: &Balancer) -> Result<()> {
+    let programs = balancer.programs_url();
+    cluster.replace("ws://haproxy:8080", programs.trim_end_matches('/'));
+    let arguments = words(&cluster.service("demo")?["command"])?;
+    let process = Process::spawn(&cluster.spec("demo", "demo", executable("simple_client")?, &arguments)?)?;
+    let seen = eventually(patience(), || async {
+        let query = frames::query_traces(&frames::Query::all().flow("demo").limit(1));
+        let answer = Client::connect(&balancer.people_url()).await?.ask(&query).await?;
+        ensure!(answers::found(&answer)?.1 > 0, "its trace is not there");
+        Ok(())
+    });
+    seen.await.with_context(|| process.tail())
 }
 
 #[tokio::test]

@@ -15,8 +15,9 @@ fn both_folders_start_the_same_services() -> Result<()> {
     ensure!(deploy["services"] == examples["services"], "the files differ");
     ensure!(deploy["volumes"] == examples["volumes"], "the volumes differ");
     let names: Vec<_> = services(&deploy)?.into_keys().collect();
-    let wanted = "collector grafana haproxy migrate nats postgres prometheus query redis writer";
+    let wanted = "collector demo grafana haproxy migrate nats postgres prometheus query redis writer";
     ensure!(names.join(" ") == wanted, "{names:?}");
+    ensure!(deploy["services"]["demo"]["profiles"] == json!(["demo"]), "the demo is started unasked");
     Ok(())
 }
 
@@ -46,6 +47,7 @@ fn services_start_once_what_they_need_is_healthy() -> Result<()> {
         ("query", "migrate"),
         ("collector", "nats"),
         ("haproxy", "collector"),
+        ("demo", "haproxy"),
     ] {
         ensure!(needs(name)?.iter().any(|(needed, _)| needed == on), "{name} does not wait for {on}");
     }
