@@ -69,7 +69,7 @@ pub(crate) struct ClientMetrics {
 
 impl ClientMetrics {
     pub(crate) fn register(metrics: &Metrics) -> Result<Self, MetricError> {
-        Ok(Self {
+        let clients = Self {
             reports: metrics.counter(&REPORTS)?,
             events: metrics.counters(&EVENTS)?,
             dropped: metrics.counters(&DROPPED)?,
@@ -79,12 +79,19 @@ impl ClientMetrics {
             errors: metrics.counter(&ERRORS)?,
             acks: metrics.counter(&ACKS)?,
             ack_seconds: metrics.float_counter(&ACK_SECONDS)?,
-        })
+        };
+        // At 0 from the start: a counter that appears with its first event has no increase that a dashboard could show.
+        clients.tally(&ClientReport::default());
+        Ok(clients)
     }
 
     /// Adds a report.
     pub(crate) fn add(&self, report: &ClientReport) {
         self.reports.inc();
+        self.tally(report);
+    }
+
+    fn tally(&self, report: &ClientReport) {
         for (counters, label, more) in [
             (&self.events, "recorded", report.events_recorded),
             (&self.events, "acked", report.events_acked),
