@@ -6,6 +6,9 @@
 //! waits: for seconds in every ack wait, or for ever when there are more phantoms than wake-ups. It was also seen to fall silent
 //! altogether. Newer servers forget phantoms by themselves.
 //!
+//! The other way round, messages that it takes for acknowledged though the stream still has them (orphans) would stay for ever:
+//! a server that lost its last writes, or took its stream from a copy, may come to that.
+//!
 //! In a work queue every message that is left is one that nobody has acknowledged, so that a new consumer delivers exactly what is
 //! missing; what was committed meanwhile is known to the store.
 
@@ -26,6 +29,8 @@ use crate::stats::add;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A consumer that delivered to nobody for so long, with messages pending and requests waiting, is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(6);
+/// However much is delivered, so often somebody looks for orphans.
+const SURVEY_EVERY: Duration = Duration::from_secs(30);
 /// Phantoms stay; what is only on its way between two counters of the server is gone when looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -37,11 +42,16 @@ pub(super) struct Watch {
     generation: u64,
     /// Deliveries the consumer had counted, and since when it has not counted more.
     still: Option<(u64, Instant)>,
+    surveyed_at: Instant,
+    /// The stream's oldest message, which the consumer takes for acknowledged, and since when that is so.
+    orphan: Option<(u64, Instant)>,
 }
 
 /// The consumer's own word.
 struct Counts {
     delivered: u64,
+    /// Everything up to here is acknowledged.
+    ack_floor: u64,
     pending: u64,
     unacknowledged: u64,
     /// Requests wait, and it may deliver.
@@ -50,33 +60,38 @@ struct Counts {
 
 impl Watch {
     pub(super) fn new() -> Self {
-        Self { looked_at: Instant::now(), generation: 0, still: None }
+        let now = Instant::now();
+        Self { looked_at: now, generation: 0, still: None, surveyed_at: now, orphan: None }
     }
 
-    /// A message came: all is well.
+    /// A message came: it does not stand still.
     pub(super) fn delivered(&mut self) {
-        *self = Self { generation: self.generation, ..Self::new() };
+        self.looked_at = Instant::now();
+        self.still = None;
     }
 
     /// Looks at the consumer after each connect and then not too often, and makes it anew when something is wrong with it.
     pub(super) async fn look(&mut self, inner: &Arc<Inner>) {
         let generation = inner.link.generation();
-        if generation == self.generation && self.looked_at.elapsed() < LOOK_EVERY {
+        let is_due = self.looked_at.elapsed() >= LOOK_EVERY || self.surveyed_at.elapsed() >= SURVEY_EVERY;
+        if generation == self.generation && !is_due {
             return;
         }
-        self.looked_at = Instant::now();
+        (self.looked_at, self.surveyed_at) = (Instant::now(), Instant::now());
         // Whatever else is wrong with the bus is for others to notice.
         let (Some(phantoms), Some(counts)) = (phantoms(inner).await, counts(inner).await) else {
             self.still = None;
             return;
         };
         self.generation = generation;
-        if phantoms > 0 || self.is_stuck(&counts) {
-            self.still = None;
+        let orphans = self.has_orphans(inner, &counts).await;
+        if phantoms > 0 || orphans || self.is_stuck(&counts) {
+            (self.still, self.orphan) = (None, None);
             tracing::warn!(
                 pending = counts.pending,
                 unacknowledged = counts.unacknowledged,
                 phantoms,
+                orphans,
                 "nats does not deliver to the writers as it should; making their consumer anew"
             );
             if request(&inner.link, &format!("CONSUMER.DELETE.{CHUNKS}.{WRITERS}"), None).await.is_ok() {
@@ -87,6 +102,18 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// What was acknowledged leaves the stream at once: an oldest message that stays at or below the ack floor is an orphan.
+    async fn has_orphans(&mut self, inner: &Inner, counts: &Counts) -> bool {
+        let Ok(stream) = inner.stream_state(CHUNKS, &inner.link).await else { return false };
+        let oldest = stream.first_sequence;
+        match self.orphan {
+            _ if stream.messages == 0 || oldest > counts.ack_floor => self.orphan = None,
+            Some((before, since)) if before == oldest => return since.elapsed() >= STUCK_AFTER,
+            _ => self.orphan = Some((oldest, Instant::now())),
+        }
+        false
     }
 
     fn is_stuck(&mut self, counts: &Counts) -> bool {
@@ -116,6 +143,7 @@ async fn counts(inner: &Inner) -> Option<Counts> {
     let has_room = unacknowledged < number(&info["config"]["max_ack_pending"]).max(1);
     Some(Counts {
         delivered: number(&info["delivered"]["consumer_seq"]),
+        ack_floor: number(&info["ack_floor"]["stream_seq"]),
         pending: number(&info["num_pending"]),
         unacknowledged,
         is_asked: number(&info["num_waiting"]) > 0 && has_room,

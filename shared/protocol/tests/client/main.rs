@@ -8,6 +8,7 @@ mod buffer;
 mod collectors;
 mod outage;
 mod reachable;
+mod sampling;
 mod scene;
 mod spool;
 mod stand_in;

@@ -94,6 +94,11 @@ impl NatsServer {
         self.0.start_again();
     }
 
+    /// Where it keeps a stream's messages.
+    pub fn messages(&self, stream: &str) -> PathBuf {
+        self.0.folder.path().join("data/jetstream/$G/streams").join(stream).join("msgs")
+    }
+
     /// Where it notes what a consumer waits for.
     pub fn consumer_note(&self, stream: &str, consumer: &str) -> PathBuf {
         self.0.folder.path().join("data/jetstream/$G/streams").join(stream).join("obs").join(consumer).join("o.dat")

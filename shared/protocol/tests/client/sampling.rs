@@ -1,0 +1,93 @@
+//! A server says what its clients leave out, and asks them what became of the rest.
+
+use anyhow::{Context, Result, ensure};
+use reflow_tracing_protocol::client::TracingClient;
+use reflow_tracing_protocol::{FlowId, TraceEvent};
+use reflow_tracing_tests::{Service, eventually, patience};
+
+use crate::scene::{config, event, version};
+
+const KEPT: f64 = 0.25;
+
+fn server() -> reflow_tracing_tests::ServiceBuilder {
+    Service::standalone()
+        .memory()
+        .env("REFLOW_TRACING_CLIENTS__SAMPLING", format!("flow:busy type:MessageSent = {KEPT}"))
+        .env("REFLOW_TRACING_CLIENTS__REPORT_INTERVAL_SECS", "1")
+}
+
+/// A client that has heard the rules: it was seen to leave something out.
+async fn obedient(server: &Service) -> Result<TracingClient> {
+    let client = TracingClient::new(config(&server.url()));
+    client.connect_within(patience()).await?;
+    let trace_id = client.start_trace(FlowId::new("busy"), version()).await?;
+    eventually(patience(), || async {
+        client.record_event(trace_id.clone(), event(0)).await?;
+        ensure!(client.metrics().events_sampled_out > 0, "everything is recorded");
+        Ok(())
+    })
+    .await?;
+    client.end_trace(trace_id, reflow_tracing_protocol::ExecutionStatus::Completed).await?;
+    Ok(client)
+}
+
+#[tokio::test]
+async fn rules_of_the_server_leave_out_what_they_say_and_keep_counts_true() -> Result<()> {
+    let server = server().start().await?;
+    let client = obedient(&server).await?;
+    let trace_id = client.start_trace(FlowId::new("busy"), version()).await?;
+    let before = client.metrics().events_sampled_out;
+    for number in 0..2_000 {
+        client.record_event(trace_id.clone(), event(number)).await?;
+    }
+    for number in 0..20 {
+        let failed = TraceEvent::actor_failed(format!("actor-{number}"), "no more paper".into());
+        client.record_event(trace_id.clone(), failed).await?;
+    }
+    client.flush_within(patience()).await?;
+    let left_out = client.metrics().events_sampled_out - before;
+
+    let details = client.get_trace_details(trace_id).await?.context("no such trace")?;
+    let failures = details.events.iter().filter(|event| event.data.error.is_some()).count();
+    assert_eq!(failures, 20);
+    let sampled: Vec<_> = details.events.iter().filter(|event| event.data.error.is_none()).collect();
+    assert_eq!(sampled.len() as u64 + left_out, 2_000);
+    ensure!((300..700).contains(&sampled.len()), "{} of 2,000 at a rate of {KEPT}", sampled.len());
+    ensure!(sampled.iter().all(|event| event.data.custom_attributes["sample_rate"] == KEPT), "{:?}", sampled[0]);
+    // What was left out on purpose is not missing.
+    let account = &details.summary.counted.context("no counts")?.clients[0];
+    assert_eq!((account.recorded, account.dropped, account.not_arrived), (details.events.len() as u64, 0, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_flows_are_recorded_whole() -> Result<()> {
+    let server = server().start().await?;
+    let client = obedient(&server).await?;
+    let trace_id = client.start_trace(FlowId::new("quiet"), version()).await?;
+    for number in 0..200 {
+        client.record_event(trace_id.clone(), event(number)).await?;
+    }
+    client.flush_within(patience()).await?;
+    let details = client.get_trace_details(trace_id).await?.context("no such trace")?;
+    assert_eq!(details.events.len(), 200);
+    ensure!(details.events.iter().all(|event| event.data.custom_attributes.is_empty()), "a rate where there is none");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_server_learns_what_became_of_its_clients_events() -> Result<()> {
+    let server = server().start().await?;
+    let client = obedient(&server).await?;
+    client.flush_within(patience()).await?;
+    let own = client.metrics();
+    eventually(patience(), || async {
+        let told = server.metrics().await?;
+        let told = |result| told.sum("reflow_client_events_total", &[("result", result)]);
+        ensure!(told("recorded") == Some(own.events_recorded as f64), "recorded: {:?}", told("recorded"));
+        ensure!(told("acked") == Some(own.events_acked as f64), "acked: {:?}", told("acked"));
+        ensure!(told("sampled_out") == Some(own.events_sampled_out as f64), "left out: {:?}", told("sampled_out"));
+        Ok(())
+    })
+    .await
+}
