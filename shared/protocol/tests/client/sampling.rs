@@ -79,8 +79,13 @@ async fn other_flows_are_recorded_whole() -> Result<()> {
 async fn the_server_learns_what_became_of_its_clients_events() -> Result<()> {
     let server = server().start().await?;
     let client = obedient(&server).await?;
+    let trace_id = client.start_trace(FlowId::new("quiet"), version()).await?;
+    for number in 0..200 {
+        client.record_event(trace_id.clone(), event(number)).await?;
+    }
     client.flush_within(patience()).await?;
     let own = client.metrics();
+    ensure!(own.events_acked >= 200 && own.events_sampled_out > 0, "{own:?}");
     eventually(patience(), || async {
         let told = server.metrics().await?;
         let told = |result| told.sum("reflow_client_events_total", &[("result", result)]);
