@@ -107,8 +107,9 @@ impl Writer {
         stop: &CancellationToken,
     ) -> Option<Vec<Delivery>> {
         let pulled = tokio::select! {
-            pulled = consumer.pull(limits) => pulled,
+            biased; // who was told to stop takes no more, however much there is
             () = stop.cancelled() => return Some(Vec::new()),
+            pulled = consumer.pull(limits) => pulled,
         };
         match pulled {
             Ok(batch) => Some(batch),
@@ -128,6 +129,7 @@ impl Writer {
         let settle = self.settler.settle(batch);
         tokio::pin!(settle);
         let gathered = tokio::select! {
+            biased; // as in `pull`
             verdict = &mut settle => return (verdict, Vec::new()),
             () = stop.cancelled() => Ok(Vec::new()),
             gathered = consumer.pull(&limits) => gathered,

@@ -16,16 +16,15 @@ fn example() -> PathBuf {
 /// The profile these tests were built with, so that nothing is built twice.
 const PROFILE: &str = if cfg!(debug_assertions) { "dev" } else { "release" };
 
-/// A `cargo` that builds the tests along with whatever it builds: what depends on tests is then built with the features that
-/// `tests/run.sh` has built it with, minutes ago, and not once more with others.
+/// A `cargo` that finds the server built, where `tests/run.sh` has built it minutes ago: with the environment of a test, the real
+/// one would take much of it for changed and build it anew. Whatever else it is told, it does.
 fn cargo_of_tests(folder: &Path) -> Result<()> {
     let Some(cargo) = std::env::var_os("CARGO").filter(|_| std::env::var_os("REFLOW_TEST_BIN_DIR").is_some()) else {
         return Ok(());
     };
     let cargo = Path::new(&cargo).display();
-    let text = format!(
-        "#!/bin/sh\ncommand=$1; shift\n[ $command = build ] && set -- --tests \"$@\"\nexec '{cargo}' $command \"$@\"\n"
-    );
+    let build = format!("build --quiet --workspace --bin reflow-tracing --profile {PROFILE}");
+    let text = format!("#!/bin/sh\n[ \"$*\" = '{build}' ] || exec '{cargo}' \"$@\"\n");
     let file = folder.join("cargo");
     std::fs::write(&file, text)?;
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
