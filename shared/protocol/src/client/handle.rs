@@ -285,8 +285,9 @@ impl TracingClient {
         self.start_background().inspect_err(|_| self.shared.drop_entry(entry, DropReason::Closed))
     }
 
+    /// Not the handle of the background: a shutdown that its caller gave up has left that behind.
     fn is_started(&self) -> bool {
-        lock(&self.background).is_some()
+        self.shared.is_running()
     }
 
     /// Starts the background at the first use, and after a shutdown at the next `connect`.
@@ -298,7 +299,7 @@ impl TracingClient {
         if self.shared.is_closed() {
             return Err(TracingError::Disconnected);
         }
-        if background.is_some() {
+        if self.shared.is_running() {
             return Ok(());
         }
         let own = self.own.get();

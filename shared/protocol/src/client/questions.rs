@@ -162,7 +162,7 @@ impl TracingClient {
             return Err(TracingError::Disconnected);
         }
         let (reply, answer) = oneshot::channel();
-        let deadline = Instant::now() + self.shared.settings.answer_timeout;
+        let deadline = Instant::now() + self.shared.settings.answer_timeout.min(Duration::from_secs(86_400));
         self.command(Command::Open(Opening { filters, since, deadline, reply }))?;
         answer.await.unwrap_or(Err(TracingError::Disconnected))
     }

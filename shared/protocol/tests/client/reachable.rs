@@ -110,6 +110,35 @@ fn a_client_works_without_any_runtime_of_the_program() -> Result<()> {
     Ok(())
 }
 
+/// A shutdown whose caller does not wait for its end leaves nothing behind that a later call would wait for.
+#[tokio::test]
+async fn a_shutdown_that_was_given_up_is_no_hindrance() -> Result<()> {
+    let server = Server::start().await?;
+    let client = server.client();
+    client.connect_within(patience()).await?;
+    let trace_id = client.start_trace(FlowId::new("before"), version()).await?;
+    client.record_event(trace_id, event(0)).await?;
+    let given_up = futures_util::FutureExt::now_or_never(client.shutdown());
+    ensure!(given_up.is_none(), "the shutdown was done at once");
+    eventually(patience(), || async {
+        ensure!(!client.is_connected(), "it goes on");
+        Ok(())
+    })
+    .await?;
+    let again = async {
+        client.flush().await?;
+        client.shutdown().await?;
+        client.connect_within(patience()).await?;
+        let trace_id = client.start_trace(FlowId::new("after"), version()).await?;
+        client.record_event(trace_id.clone(), event(1)).await?;
+        client.flush_within(patience()).await?;
+        anyhow::Ok(trace_id)
+    };
+    let trace_id = tokio::time::timeout(2 * patience(), again).await??;
+    server.trace_with(*trace_id.as_uuid(), 1).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_disabled_client_does_nothing_and_succeeds() -> Result<()> {
     let client = TracingClient::new(TracingConfig { enabled: false, server_url: "nonsense".into(), ..config("") });

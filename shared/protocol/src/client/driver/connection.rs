@@ -24,6 +24,9 @@ const DEAD: Duration = Duration::from_secs(60);
 /// Events on their way in v1, where each has its own ack.
 const V1_WINDOW: usize = 2_000;
 
+/// Whatever the configuration says: beyond what a clock can hold there is no time to wait for.
+const LONGEST_DELAY: Duration = Duration::from_secs(86_400);
+
 /// See the module.
 pub(super) struct Connection {
     state: State,
@@ -218,7 +221,7 @@ impl Driver {
             tracing::debug!(error = reason, attempt, ?delay, "no connection to the tracing server");
         }
         self.shared.state().last_error = Some(reason);
-        self.connection.state = State::Waiting(Instant::now() + delay);
+        self.connection.state = State::Waiting(Instant::now() + delay.min(LONGEST_DELAY));
         self.show_status();
     }
 
@@ -239,7 +242,7 @@ impl Driver {
         // Another server may take over at once, but not from all programs in the same moment.
         let longest = if self.urls.len() > 1 { Duration::from_millis(100) } else { Duration::MAX };
         let delay = retry.delay(0, fastrand::f64()).min(longest);
-        self.connection.state = State::Waiting(Instant::now() + delay);
+        self.connection.state = State::Waiting(Instant::now() + delay.min(LONGEST_DELAY));
         self.show_status();
     }
 
