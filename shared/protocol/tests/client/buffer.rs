@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use reflow_tracing_protocol::client::{TracingClient, WhenFull};
 use reflow_tracing_protocol::{FlowId, TraceId};
-use reflow_tracing_tests::{Service, patience};
+use reflow_tracing_tests::{Service, eventually, patience};
 
 use crate::scene::{config, event, version};
 
@@ -29,9 +29,15 @@ async fn overfilled(when_full: WhenFull) -> Result<(Service, TracingClient, Trac
 
 /// The numbers of the events that were stored. Checks that what is missing is told.
 async fn stored(client: &TracingClient, trace_id: TraceId) -> Result<Vec<usize>> {
-    let details = client.get_trace_details(trace_id).await?.context("no such trace")?;
+    // What was dropped after the last batch was made is told a moment later.
+    let details = eventually(patience(), || async {
+        let details = client.get_trace_details(trace_id.clone()).await?.context("no such trace")?;
+        let told = details.summary.counted.as_ref().context("no counts")?.clients[0].dropped;
+        ensure!(told == client.metrics().dropped_buffer_full, "{told} dropped, and {:?}", client.metrics());
+        Ok(details)
+    })
+    .await?;
     let account = &details.summary.counted.context("no counts")?.clients[0];
-    assert_eq!(account.dropped, client.metrics().dropped_buffer_full);
     assert_eq!((account.recorded, account.present), (50_000, details.events.len() as u64));
     assert_eq!(account.not_arrived, 0);
     let number = |actor: &str| actor.trim_start_matches("actor-").parse();
