@@ -1,7 +1,7 @@
 //! The benchmark's figures, by their names.
 //!
 //! A name that is not there is an error and never a default: a plan from figures that were not measured would look like any
-//! other.
+//! other. The file is what `--json` of the benchmark wrote, unchanged: README.md says how a new one is taken over.
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -16,8 +16,10 @@ const SERVICES_V1: &str = "v1 frames → collector → NATS → writer → Postg
 const STANDALONE_V2: &str = "v2 → standalone → SQLite, acked";
 const STANDALONE_V1: &str = "v1 frames → standalone → SQLite, acked";
 
-/// Events in a batch, and bytes of an event's JSON, in every figure of the benchmark.
+/// Events in a batch in every figure of the benchmark.
 pub const MEASURED_BATCH: f64 = 200.0;
+const MEBIBYTE: f64 = (1 << 20) as f64;
+const KIBIBYTE: f64 = 1024.0;
 
 /// What the model needs.
 #[derive(Debug, Clone)]
@@ -40,6 +42,29 @@ pub struct Figures {
     pub viewing: f64,
     /// CPU-seconds an event that one stream of NATS takes; it is written by one thread, in order.
     pub stream: f64,
+    /// Events a CPU-second of all processes together, the client included, batches of [`MEASURED_BATCH`].
+    pub together_batched: f64,
+    /// The same, one event a frame.
+    pub together_single: f64,
+    /// What processes take up.
+    pub memory: Memory,
+}
+
+/// Bytes of memory: of a process the most that it had on any path at full rate.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// `reflow-collector`.
+    pub collector: f64,
+    /// One nats-server that holds one copy.
+    pub nats: f64,
+    /// `reflow-writer`.
+    pub writer: f64,
+    /// `reflow-tracing`.
+    pub standalone: f64,
+    /// What each idle connection adds to a collector.
+    pub connection: f64,
+    /// What it adds to `reflow-tracing`.
+    pub connection_standalone: f64,
 }
 
 /// CPU-seconds an event of each process.
@@ -78,7 +103,7 @@ impl Figures {
     /// Reads a file of the benchmark.
     ///
     /// # Errors
-    /// When it is not one, or lacks a figure, which the message names: run the benchmark with `--full`.
+    /// When it is not one, or lacks a figure, which the message names.
     pub fn parse(text: &str) -> Result<Self> {
         let file: File = serde_json::from_str(text).context("not a file of the benchmark's --json")?;
         let rate = |name| Ok::<_, anyhow::Error>(1.0 / file.value(name, "events/CPU-s")?);
@@ -91,6 +116,9 @@ impl Figures {
             single: file.costs(SERVICES_V1, STANDALONE_V1)?,
             viewing: rate("zstd read")? + rate("parse and index")? + rate("WebSocket frame, acked, loopback")?,
             stream: rate("JetStream publish, acked")?,
+            together_batched: file.value(SERVICES_V2, "events/CPU-s")?,
+            together_single: file.value(SERVICES_V1, "events/CPU-s")?,
+            memory: file.memory()?,
             machine: file.machine,
         })
     }
@@ -104,22 +132,56 @@ impl Figures {
     }
 }
 
+impl Figure {
+    /// The benchmark indents those that belong to the line above.
+    fn is(&self, name: &str) -> bool {
+        self.name.trim() == name
+    }
+
+    fn in_unit(&self, unit: &str) -> Result<f64> {
+        let Self { name, value, unit: own, .. } = self;
+        if own != unit {
+            bail!("figure {name:?} is in {own}, not in {unit}");
+        }
+        if !(value.is_finite() && *value > 0.0) {
+            bail!("figure {name:?} is {value}");
+        }
+        Ok(*value)
+    }
+}
+
 impl File {
     fn figure(&self, name: &str) -> Result<&Figure> {
-        let figure = self.figures.iter().find(|figure| figure.name == name);
-        let figure = figure.with_context(|| format!("no figure {name:?}: run the benchmark with --full"))?;
-        if !(figure.value.is_finite() && figure.value > 0.0) {
-            bail!("figure {name:?} is {}", figure.value);
-        }
-        Ok(figure)
+        self.figures.iter().find(|figure| figure.is(name)).with_context(|| {
+            format!("no figure {name:?}: run the benchmark with the sections parts, sqlite, nats, v1, storage and idle")
+        })
     }
 
     fn value(&self, name: &str, unit: &str) -> Result<f64> {
-        let figure = self.figure(name)?;
-        if figure.unit != unit {
-            bail!("figure {name:?} is in {}, not in {unit}", figure.unit);
-        }
-        Ok(figure.value)
+        self.figure(name)?.in_unit(unit)
+    }
+
+    /// Of what is measured on several paths.
+    fn most(&self, name: &str, unit: &str) -> Result<f64> {
+        let all = self.figures.iter().filter(|figure| figure.is(name));
+        all.map(|figure| figure.in_unit(unit)).try_fold(self.value(name, unit)?, |most, value| Ok(most.max(value?)))
+    }
+
+    fn memory(&self) -> Result<Memory> {
+        let peak = |process| {
+            Ok::<_, anyhow::Error>(self.most(&format!("memory of {process} at that rate, peak"), "MiB")? * MEBIBYTE)
+        };
+        let connection = |process| {
+            Ok::<_, anyhow::Error>(self.value(&format!("memory of an idle connection, {process}"), "KiB")? * KIBIBYTE)
+        };
+        Ok(Memory {
+            collector: peak("collector")?,
+            nats: peak("nats")?,
+            writer: peak("writer")?,
+            standalone: peak("standalone")?,
+            connection: connection("collector")?,
+            connection_standalone: connection("standalone")?,
+        })
     }
 
     /// A path's rate, and the share of each process, which its note tells: `client 34%, collector 19%, …`.
@@ -152,23 +214,37 @@ mod tests {
     fn the_checked_in_figures_are_whole_and_name_their_machine() {
         let figures = Figures::checked_in().unwrap();
         assert!(figures.machine.contains("cores"));
-        let whole = figures.batched.client
-            + figures.batched.collector
-            + figures.batched.nats
-            + figures.batched.writer
-            + figures.batched.postgres;
-        // The shares are rounded to whole percents.
-        assert!((1.0 / whole - 325_000.0).abs() < 5_000.0, "{}", 1.0 / whole);
+        for (costs, together) in
+            [(&figures.batched, figures.together_batched), (&figures.single, figures.together_single)]
+        {
+            let whole = costs.client + costs.collector + costs.nats + costs.writer + costs.postgres;
+            // Each of five shares is rounded to a whole percent.
+            assert!((1.0 / whole / together - 1.0).abs() < 0.03, "{} of {together}", 1.0 / whole);
+        }
         assert!(figures.single.collector > figures.batched.collector);
+        assert!(figures.memory.connection > KIBIBYTE && figures.memory.collector > MEBIBYTE);
     }
 
     #[test]
     fn a_missing_figure_and_a_wrong_unit_are_named() {
         let without = CHECKED_IN.replace("\"zstd read\"", "\"zstd\"");
         let error = Figures::parse(&without).unwrap_err().to_string();
-        assert!(error.contains("\"zstd read\"") && error.contains("--full"), "{error}");
+        assert!(error.contains("\"zstd read\"") && error.contains("sections"), "{error}");
         let wrong = CHECKED_IN.replace("\"bytes\"", "\"MiB\"");
         assert!(Figures::parse(&wrong).unwrap_err().to_string().contains("not in bytes"));
         assert!(Figures::parse("{}").is_err());
+    }
+
+    #[test]
+    fn of_memory_on_several_paths_the_most_counts() {
+        let figure = |value: f64| Figure {
+            name: "  memory of nats at that rate, peak".to_owned(),
+            value,
+            unit: "MiB".to_owned(),
+            note: String::new(),
+        };
+        let file = File { machine: String::new(), figures: vec![figure(2.0), figure(5.0), figure(3.0)] };
+        assert_eq!(file.most("memory of nats at that rate, peak", "MiB").unwrap(), 5.0);
+        assert!(file.most("memory of writer at that rate, peak", "MiB").is_err());
     }
 }

@@ -36,7 +36,7 @@ struct Args {
     /// How long the bus shall last while the store is away, in minutes.
     #[arg(long, default_value_t = 10.0, value_parser = positive)]
     outage_minutes: f64,
-    /// Cores of a pod.
+    /// Cores of a pod, or of the machine that `reflow-tracing` runs on.
     #[arg(long, default_value_t = 2.0, value_parser = positive)]
     pod_cores: f64,
     /// Cores of the Postgres server.
@@ -45,13 +45,13 @@ struct Args {
     /// MB a second that each disk writes.
     #[arg(long, default_value_t = 1_000.0, value_parser = positive)]
     disk_mb_per_second: f64,
-    /// GB of the store's disk.
+    /// GB of each store's disk.
     #[arg(long, default_value_t = 16_000.0, value_parser = positive)]
     disk_gb: f64,
     /// Copies of each chunk on the bus: 1, 3 or 5.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
     replicas: u8,
-    /// Figures of your own machine: what `cargo bench -p reflow-tracing-tests --bench pipeline -- --full --json FILE` wrote.
+    /// Figures of your own machine: what `cargo bench -p reflow-tracing-tests --bench pipeline -- --json /absolute/FILE` wrote.
     #[arg(long)]
     figures: Option<PathBuf>,
 }
@@ -95,7 +95,7 @@ fn plan(args: &Args) -> Result<String> {
         replicas: f64::from(args.replicas),
     };
     let plan = Plan::of(&figures, &load, &machines);
-    Ok(InWords { figures: &figures, load: &load, plan: &plan }.to_string())
+    Ok(InWords { figures: &figures, load: &load, machines: &machines, plan: &plan }.to_string())
 }
 
 fn not_negative(text: &str) -> Result<f64, String> {

@@ -1,17 +1,17 @@
-//! The tables of deploy/README.md are made by the model. `UPDATE_EXPECT=1` writes them anew.
+//! What deploy/README.md says in figures is made by the model. `UPDATE_EXPECT=1` writes it anew.
 
 use std::path::Path;
 use std::process::Command;
 
 use reflow_tracing_sizing::Figures;
-use reflow_tracing_sizing::report::{costs, table};
+use reflow_tracing_sizing::tables::TEXTS;
 
 #[test]
-fn the_tables_in_the_readme_are_the_models() {
+fn the_figures_in_the_readme_are_the_models() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let figures = Figures::checked_in().unwrap();
-    for (name, made) in [("costs", costs(&figures)), ("sizes", table(&figures))] {
-        let text = std::fs::read_to_string(&file).unwrap();
+    for (name, make) in TEXTS {
+        let (text, made) = (std::fs::read_to_string(&file).unwrap(), make(&figures));
         let (begin, end) = (format!("<!-- {name}: made by deploy/sizing -->\n"), format!("<!-- end of {name} -->"));
         let (before, rest) = text.split_once(&begin).unwrap();
         let (written, after) = rest.split_once(&end).unwrap();
@@ -32,7 +32,11 @@ fn sizing(arguments: &[&str]) -> (bool, String) {
 #[test]
 fn the_program_plans_and_says_what_breaks_first() {
     let (ok, text) = sizing(&["--events-per-second", "1000000", "--viewers", "100", "--retention-days", "30"]);
-    assert!(ok && text.contains("collectors") && text.contains("size of the disk: breaks at this load"), "{text}");
+    assert!(
+        ok && text.contains(" systems, each ") && text.contains("of size of the disk; instead: a larger disk"),
+        "{text}"
+    );
+    assert!(text.contains("collectors") && text.contains(": breaks first; then: "), "{text}");
     let (ok, text) = sizing(&["--events-per-second", "500"]);
     assert!(ok && text.contains("reflow-tracing     1, with SQLite"), "{text}");
 }
