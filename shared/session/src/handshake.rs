@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budget::BudgetedIo;
 use crate::capabilities::Shared;
+use crate::close::Ending;
 use crate::outgoing::Outgoing;
 use crate::page;
 use crate::session::Session;
@@ -37,11 +40,24 @@ pub(crate) async fn serve(
     permit: Option<OwnedSemaphorePermit>,
     stop: CancellationToken,
 ) {
+    // Boxes, one for each stage: while a session idles, this task holds nothing of the stages before.
+    let Some((on_upgrade, v2)) = Box::pin(http(&shared, stream, permit.is_none(), &stop)).await else { return };
+    if let Some(session) = Box::pin(upgrade(&shared, on_upgrade, v2, stop)).await {
+        shared.metrics.connections_total.with_label_values(&[if v2 { "v2" } else { "v1" }]).inc();
+        shared.metrics.connections.inc();
+        let ending = session.await;
+        shared.metrics.connections.dec();
+        tracing::debug!(?ending, "session ended");
+    }
+    drop(permit);
+}
+
+/// HTTP, until the upgrade: `None` when there is none.
+async fn http(shared: &Shared, stream: TcpStream, full: bool, stop: &CancellationToken) -> Option<(OnUpgrade, bool)> {
     let (sender, mut upgraded) = tokio::sync::oneshot::channel();
     let sender = std::sync::Mutex::new(Some(sender));
-    let full = permit.is_none();
     let service = service_fn(|request: Request<Incoming>| {
-        let response = if full { refuse_full(&shared) } else { respond(&shared, request, &sender) };
+        let response = if full { refuse_full(shared) } else { respond(shared, request, &sender) };
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -55,18 +71,9 @@ pub(crate) async fn serve(
             tracing::debug!(%error, "handshake failed");
             shared.metrics.connections_total.with_label_values(&["refused_handshake"]).inc();
         },
-        () = stop.cancelled() => return,
+        () = stop.cancelled() => return None,
     }
-    let Ok((on_upgrade, v2)) = upgraded.try_recv() else { return };
-    if let Some(session) = upgrade(&shared, on_upgrade, v2).await {
-        shared.metrics.connections_total.with_label_values(&[if v2 { "v2" } else { "v1" }]).inc();
-        shared.metrics.connections.inc();
-        // The largest part of a session's memory while it idles is its future: it is on the heap, this task's is small.
-        let ending = Box::pin(session.run(stop)).await;
-        shared.metrics.connections.dec();
-        tracing::debug!(?ending, "session ended");
-    }
-    drop(permit);
+    upgraded.try_recv().ok()
 }
 
 type Sender = std::sync::Mutex<Option<tokio::sync::oneshot::Sender<(OnUpgrade, bool)>>>;
@@ -121,7 +128,13 @@ fn respond(shared: &Shared, mut request: Request<Incoming>, sender: &Sender) -> 
     response
 }
 
-async fn upgrade(shared: &Arc<Shared>, on_upgrade: OnUpgrade, v2: bool) -> Option<Session<TcpStream>> {
+/// The session that an upgrade begins, ready to run.
+async fn upgrade(
+    shared: &Arc<Shared>,
+    on_upgrade: OnUpgrade,
+    v2: bool,
+    stop: CancellationToken,
+) -> Option<BoxFuture<'static, Ending>> {
     let upgraded: Upgraded = on_upgrade.await.ok()?;
     // Back to the bare socket: nothing of HTTP stays in the way or in memory.
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
@@ -135,8 +148,8 @@ async fn upgrade(shared: &Arc<Shared>, on_upgrade: OnUpgrade, v2: bool) -> Optio
         .max_message_size(Some(limits.max_frame_bytes));
     let already_read = parts.read_buf.to_vec();
     let socket = WebSocketStream::from_partially_read(io, already_read, Role::Server, Some(config)).await;
-    let out = Outgoing::new(socket, limits.clone(), shared.metrics.clone());
-    Some(Session::new(Arc::clone(shared), out, v2))
+    let out = Outgoing::new(socket, Arc::clone(shared));
+    Some(Session::new(Arc::clone(shared), out, v2).run(stop).boxed())
 }
 
 /// Whether a header, given once or several times, lists a token.

@@ -1,5 +1,7 @@
 //! The socket of one session: frames in, answers out, never slower than `write_timeout`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,9 +13,8 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
 use crate::answer::{Answer, RECORDED};
 use crate::budget::{BudgetedIo, Taken};
+use crate::capabilities::Shared;
 use crate::close::Ending;
-use crate::limits::SessionLimits;
-use crate::metrics::SessionMetrics;
 
 /// Published clients refuse frames over 16 MiB; pings get in between fragments.
 const FRAGMENT_BYTES: usize = 1 << 20;
@@ -32,14 +33,13 @@ pub(crate) enum SendError {
 /// A session's socket.
 pub(crate) struct Outgoing<S> {
     socket: WebSocketStream<BudgetedIo<S>>,
-    limits: SessionLimits,
-    metrics: SessionMetrics,
+    shared: Arc<Shared>,
     fed: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
-    pub(crate) fn new(socket: WebSocketStream<BudgetedIo<S>>, limits: SessionLimits, metrics: SessionMetrics) -> Self {
-        Self { socket, limits, metrics, fed: 0 }
+    pub(crate) fn new(socket: WebSocketStream<BudgetedIo<S>>, shared: Arc<Shared>) -> Self {
+        Self { socket, shared, fed: 0 }
     }
 
     /// The next message. Cancelling it loses nothing.
@@ -106,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
 
     pub(crate) async fn flush(&mut self) -> Result<(), SendError> {
         self.fed = 0;
-        sent(timeout(self.limits.write_timeout, self.socket.flush()).await)
+        sent(timeout(self.shared.limits.write_timeout, self.socket.flush()).await)
     }
 
     /// Says goodbye and waits a moment for the peer's.
@@ -117,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
             }
         };
         // A peer that says nothing more cannot hold us.
-        let _ = timeout(self.limits.handshake_timeout.min(std::time::Duration::from_secs(2)), goodbye).await;
+        let _ = timeout(self.shared.limits.handshake_timeout.min(std::time::Duration::from_secs(2)), goodbye).await;
     }
 
     /// One text message in fragments, so that no frame is larger than a published client takes.
@@ -146,8 +146,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
 
     async fn message(&mut self, message: Message) -> Result<(), SendError> {
         self.fed += message.len();
-        self.metrics.sent_bytes.inc_by(message.len() as u64);
-        let outcome = sent(timeout(self.limits.write_timeout, self.socket.feed(message)).await);
+        self.shared.metrics.sent_bytes.inc_by(message.len() as u64);
+        let outcome = sent(timeout(self.shared.limits.write_timeout, self.socket.feed(message)).await);
         if self.has_room() { outcome } else { outcome.and(self.flush().await) }
     }
 }
