@@ -17,7 +17,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{client::Client, events, frames::Batch, ledger::Ledger};
+use crate::{
+    client::Client,
+    events,
+    eventually::{eventually, patience},
+    frames::Batch,
+    ledger::Ledger,
+};
 
 /// Whoever does not answer for so long is given up, and the batches go elsewhere.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -100,6 +106,21 @@ impl Load {
     #[must_use]
     pub fn batches_acked(&self) -> usize {
         lock(&self.ledger).batches_acked()
+    }
+
+    /// Returns once so many more batches were acknowledged.
+    ///
+    /// # Errors
+    /// When that takes too long: load does not flow.
+    pub async fn progress(&self, batches: usize) -> Result<()> {
+        let before = self.batches_acked();
+        eventually(patience(), || async {
+            let more = self.batches_acked() - before;
+            ensure!(more >= batches, "{more} more acknowledgements");
+            Ok(())
+        })
+        .await
+        .context("load does not flow")
     }
 
     /// Sends nothing new, and returns once everything that was sent is acknowledged.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use reflow_tracing_service::{CommonArgs, Role, run, run_job};
+use reflow_tracing_store::Migrated;
 use reflow_tracing_writer::{backup, dead_letters, migrate, start};
 
 /// Takes chunks of events from the bus and commits them to the store.
@@ -46,11 +47,7 @@ fn main() -> ExitCode {
     match args.job {
         None => run(Role::Writer, &args.common, start),
         Some(Job::Migrate { common }) => run_job(Role::StoreJob, &common, async |config| {
-            let applied = migrate(config).await?;
-            match applied.is_empty() {
-                true => println!("the store has the newest schema already"),
-                false => println!("migrations applied: {applied:?}"),
-            }
+            println!("{}", told(&migrate(config).await?));
             Ok(())
         }),
         Some(Job::Backup { common, file }) => run_job(Role::StoreJob, &common, async |config| {
@@ -60,5 +57,16 @@ fn main() -> ExitCode {
         Some(Job::DeadLetters { common, limit }) => {
             run_job(Role::Writer, &common, async |config| dead_letters::print(config, limit).await)
         }
+    }
+}
+
+fn told(migrated: &Migrated) -> String {
+    let Migrated { applied, schema, build } = migrated;
+    match applied.is_empty() {
+        false => format!("migrations applied: {applied:?}; the schema has version {schema} now"),
+        true if schema > build => {
+            format!("the schema has version {schema}, of a newer build; this build, of version {build}, works with it")
+        }
+        true => format!("the store has the newest schema already, version {schema}"),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use reflow_tracing_service::Latch;
 use reflow_tracing_service::config::{Backend, Config, mask_urls};
-use reflow_tracing_store::{PostgresStore, SqliteStore, Store, StoreError, StoreErrorKind};
+use reflow_tracing_store::{Migrated, PostgresStore, SqliteStore, Store, StoreError, StoreErrorKind};
 use tokio::time::sleep;
 
 use crate::settings;
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// When waiting does not mend what is wrong: a schema of a newer build, a file that is no database.
+/// When waiting does not mend what is wrong: a schema that this build cannot write any more, a file that is no database.
 pub async fn open(config: &Config, latch: &Latch) -> anyhow::Result<Arc<dyn Store>> {
     loop {
         let error = match try_open(config).await? {
@@ -41,12 +41,12 @@ pub async fn open(config: &Config, latch: &Latch) -> anyhow::Result<Arc<dyn Stor
     }
 }
 
-/// Applies migrations; the versions applied.
+/// Applies migrations.
 ///
 /// # Errors
 ///
 /// When the store cannot be reached or migrated.
-pub async fn migrate(config: &Config) -> anyhow::Result<Vec<i64>> {
+pub async fn migrate(config: &Config) -> anyhow::Result<Migrated> {
     match config.storage.backend {
         Backend::Memory => anyhow::bail!("the memory backend has no schema"),
         Backend::Sqlite => SqliteStore::migrate(&settings::sqlite(config)).await.context("cannot migrate"),

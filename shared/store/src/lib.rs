@@ -22,6 +22,7 @@ pub use limits::Limits;
 pub use memory::{EvictionPolicy, MemoryStore};
 pub use model::*;
 pub use postgres::{PostgresOptions, PostgresReader, PostgresStore};
+pub use sql::migration::Migrated;
 pub use sqlite::{SqliteJournalMode, SqliteOptions, SqliteReader, SqliteStore, SqliteSynchronous};
 pub use status::{TraceStatus, status_of};
 

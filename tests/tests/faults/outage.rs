@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use reflow_tracing_tests::{Cluster, Load, eventually, http, load::Options, patience};
+use reflow_tracing_tests::{Cluster, Load, http, load::Options, patience};
 use tokio::time::{Instant, sleep_until};
 
 use crate::settings::cluster;
@@ -17,7 +17,7 @@ async fn half_a_minute_without_nats_and_postgres_loses_nothing() -> Result<()> {
     let mut cluster = cluster().start().await?;
     let load =
         Load::start(cluster.collector_urls(), &Options { pace: Duration::from_millis(50), ..Options::default() });
-    progress(&load).await?;
+    load.progress(20).await?;
 
     let began = Instant::now();
     cluster.nats.kill9().await?;
@@ -30,12 +30,12 @@ async fn half_a_minute_without_nats_and_postgres_loses_nothing() -> Result<()> {
     ready(&mut cluster).await?;
 
     cluster.nats.restart().await?;
-    progress(&load).await.context("the bus is back and the store is away")?;
+    load.progress(20).await.context("the bus is back and the store is away")?;
     sleep_until(began + APART + AWAY).await;
     ready(&mut cluster).await?;
 
     cluster.postgres.restart().await?;
-    progress(&load).await?;
+    load.progress(20).await?;
     let ledger = load.finish(patience()).await?;
     ledger.check_batches(&cluster.postgres).await?;
     ledger.check_all(&cluster.postgres, &cluster.queries[0]).await
@@ -48,14 +48,4 @@ async fn ready(cluster: &mut Cluster) -> Result<()> {
         ensure!(answer.status == 200, "not ready during an outage: {}", answer.body);
     }
     Ok(())
-}
-
-async fn progress(load: &Load) -> Result<()> {
-    let before = load.batches_acked();
-    eventually(patience(), || async {
-        let more = load.batches_acked() - before;
-        ensure!(more >= 20, "{more} more acknowledgements");
-        Ok(())
-    })
-    .await
 }

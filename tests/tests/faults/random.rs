@@ -44,10 +44,10 @@ async fn rounds(seed: u64) -> Result<()> {
     let load = Load::start(cluster.collector_urls(), &Options { seed, ..Options::default() });
     for (number, (victim, fault)) in plan(rounds, &mut random).into_iter().enumerate() {
         let round = async {
-            progress(&load).await?;
+            load.progress(PROGRESS).await?;
             sleep(Duration::from_millis(random.random_range(0..300))).await;
             strike(&mut cluster, victim, fault, &mut random).await?;
-            progress(&load).await?;
+            load.progress(PROGRESS).await?;
             load.ledger().check_batches(&cluster.postgres).await?;
             check_history(&cluster).await
         };
@@ -100,17 +100,6 @@ async fn strike(cluster: &mut Cluster, victim: Victim, fault: Fault, random: &mu
         Victim::Nats => strike!(cluster.nats),
         Victim::Postgres => strike!(cluster.postgres),
     }
-}
-
-async fn progress(load: &Load) -> Result<()> {
-    let before = load.batches_acked();
-    eventually(patience(), || async {
-        let more = load.batches_acked() - before;
-        ensure!(more >= PROGRESS, "{more} more acknowledgements");
-        Ok(())
-    })
-    .await
-    .context("load does not flow")
 }
 
 /// Every collector gets its answers again.

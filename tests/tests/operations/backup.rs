@@ -8,18 +8,11 @@ use reflow_tracing_tests::{
     load::Options, patience,
 };
 
+/// How many acknowledgements show that load flows.
+const PROGRESS: usize = 50;
+
 /// Writers look at the bus so often (`BackgroundOptions::lag_interval`); a second more for the look itself.
 const LOOK: Duration = Duration::from_secs(6);
-
-async fn progress(load: &Load) -> Result<()> {
-    let before = load.batches_acked();
-    eventually(patience(), || async {
-        let more = load.batches_acked() - before;
-        ensure!(more >= 50, "{more} more acknowledgements");
-        Ok(())
-    })
-    .await
-}
 
 /// The restored system has all that was acknowledged by then, nothing that was never sent, and goes on.
 async fn check(restored: &Service, ingest: &Service, acked: &Ledger, sent: &Ledger) -> Result<()> {
@@ -38,13 +31,13 @@ async fn an_sqlite_backup_under_load_holds_everything_acked_before_it() -> Resul
     let (database, copy) = (folder.path().join("traces.db"), folder.path().join("backup.db"));
     let live = Service::standalone().sqlite(&database).start().await?;
     let load = Load::start(vec![live.url()], &Options::default());
-    progress(&load).await?;
+    load.progress(PROGRESS).await?;
 
     let acked = load.ledger();
     let backup = || Service::standalone().sqlite(&database).arg("backup").arg(copy.to_string_lossy()).run_to_end();
     let (status, output, errors) = backup().await?;
     ensure!(status.success() && output.contains("bytes copied into"), "{status} {output}\n{errors}");
-    progress(&load).await.context("during and after the backup")?;
+    load.progress(PROGRESS).await.context("during and after the backup")?;
     let (status, _, errors) = backup().await?;
     ensure!(!status.success() && errors.contains("is there already"), "a backup was written over: {errors}");
 
@@ -62,7 +55,7 @@ async fn a_postgres_dump_under_load_holds_everything_acked_before_it() -> Result
     let dump = folder.path().join("reflow.dump").to_string_lossy().into_owned();
     let cluster = Cluster::start().await?;
     let load = Load::start(cluster.collector_urls(), &Options::default());
-    progress(&load).await?;
+    load.progress(PROGRESS).await?;
 
     // Acknowledged is what NATS has; a dump has what writers committed. What was acknowledged up to now is committed once
     // the oldest chunk in the bus, when it was last looked at, is younger than now.
@@ -77,7 +70,7 @@ async fn a_postgres_dump_under_load_holds_everything_acked_before_it() -> Result
     .await?;
     let url = cluster.postgres.url_of(DATABASE);
     cluster.postgres.run("pg_dump", &["--format=custom", "--file", &dump, &url]).await?;
-    progress(&load).await.context("during and after the dump")?;
+    load.progress(PROGRESS).await.context("during and after the dump")?;
     let sent = load.finish(patience()).await?;
 
     let (nats, postgres) = tokio::try_join!(NatsServer::start(), Postgres::start())?;

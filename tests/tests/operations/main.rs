@@ -1,4 +1,4 @@
-//! What an operator relies on, tried for real: dashboards and alerts, backups, rolling restarts, and what deploy/README.md
+//! What an operator relies on, tried for real: dashboards and alerts, backups, rolling restarts, upgrades, and what deploy/README.md
 //! says.
 
 mod alerts;
@@ -11,4 +11,5 @@ mod program;
 mod promql;
 mod rolling;
 mod scene;
+mod upgrades;
 mod witness;

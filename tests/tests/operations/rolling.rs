@@ -5,7 +5,7 @@
 //! acknowledged chunks were missing from the store half a minute later in 2 runs of 25. See "Upgrades" in deploy/README.md.
 
 use anyhow::{Context, Result, ensure};
-use reflow_tracing_tests::{Cluster, Load, Service, eventually, load::Options, patience};
+use reflow_tracing_tests::{Cluster, Load, Service, load::Options, patience};
 
 use crate::front::Front;
 use crate::program::Program;
@@ -14,24 +14,13 @@ use crate::witness::{Kind, Testimony, Witness};
 /// How many acknowledgements show that load flows.
 const PROGRESS: usize = 20;
 
-async fn progress(load: &Load) -> Result<()> {
-    let before = load.batches_acked();
-    eventually(patience(), || async {
-        let more = load.batches_acked() - before;
-        ensure!(more >= PROGRESS, "{more} more acknowledgements");
-        Ok(())
-    })
-    .await
-    .context("load does not flow")
-}
-
 async fn roll(service: &mut Service, load: &Load) -> Result<()> {
-    progress(load).await?;
+    load.progress(PROGRESS).await?;
     let status = service.terminate().await?;
     ensure!(status.success(), "it ended with {status}\n{}", service.process().tail());
-    progress(load).await.context("while it is away")?;
+    load.progress(PROGRESS).await.context("while it is away")?;
     service.restart().await?;
-    progress(load).await.context("after it came back")
+    load.progress(PROGRESS).await.context("after it came back")
 }
 
 #[tokio::test]
@@ -44,7 +33,7 @@ async fn no_client_sees_more_than_a_reconnect_while_every_part_restarts() -> Res
     let queries = Front::before(cluster.queries.iter().map(Service::port).collect()).await?;
 
     let load = Load::start(vec![collectors.url()], &Options::default());
-    progress(&load).await?;
+    load.progress(PROGRESS).await?;
     let program = Program::start(collectors.url()).await?;
     let sender = Witness::start(Kind::Sender, collectors.url());
     let asker = Witness::start(Kind::Asker, collectors.url());
@@ -69,13 +58,13 @@ async fn no_client_sees_more_than_a_reconnect_while_every_part_restarts() -> Res
     // The only server: acknowledgements wait as long as it is away, and nobody is sent away for it.
     cluster.nats.terminate().await?;
     cluster.nats.restart().await?;
-    progress(&load).await.context("after NATS came back")?;
+    load.progress(PROGRESS).await.context("after NATS came back")?;
     content("NATS")?;
     // Acknowledgements go on without Postgres, because the bus gives them.
     cluster.postgres.terminate().await?;
-    progress(&load).await.context("without Postgres")?;
+    load.progress(PROGRESS).await.context("without Postgres")?;
     cluster.postgres.restart().await?;
-    progress(&load).await?;
+    load.progress(PROGRESS).await?;
     content("Postgres")?;
 
     let (sent, asked, watched) = (sender.hear().await?, asker.hear().await?, viewer.hear().await?);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::error::{is_conflict, is_missing_partition, store_error};
-use super::schema::make_partitions;
+use super::schema::{check_writer, make_partitions};
 use super::steps::Steps;
 use crate::merge::{Hour, unique_ids};
 use crate::sql::commit;
@@ -19,7 +19,7 @@ use crate::{CommitOutcome, StoreError, StoreErrorKind};
 const CONTEXT: &str = "committing chunks";
 
 /// Transactions tried before the caller hears of it. Key order makes deadlocks rare; what is left are meetings with compaction and retention.
-const ATTEMPTS: u32 = 8;
+pub(super) const ATTEMPTS: u32 = 8;
 
 impl PostgresStore {
     pub(super) async fn commit_chunks(&self, chunks: &[Chunk], now_us: i64) -> Result<CommitOutcome, StoreError> {
@@ -37,7 +37,7 @@ impl PostgresStore {
             };
             let again = is_conflict(&error) || is_missing_partition(&error);
             if !again || attempt == ATTEMPTS {
-                return Err(store_error(CONTEXT, error));
+                return Err(self.believed(store_error(CONTEXT, error)).await);
             }
             if is_missing_partition(&error) {
                 // Somebody dropped it behind our back.
@@ -65,6 +65,18 @@ impl PostgresStore {
                 let reason = format!("no answer within {} s", self.commit_timeout.as_secs());
                 Err(StoreError::new(StoreErrorKind::Unavailable, CONTEXT, reason))
             }
+        }
+    }
+
+    /// A refusal of these bytes for ever is believed only while this build may write the schema: another may have been made under a
+    /// running writer, and what it refuses is not the chunks' fault.
+    async fn believed(&self, error: StoreError) -> StoreError {
+        if error.kind != StoreErrorKind::Rejected {
+            return error;
+        }
+        match self.reader.pool.acquire().await {
+            Ok(mut connection) => check_writer(&mut connection).await.err().unwrap_or(error),
+            Err(away) => store_error(CONTEXT, away),
         }
     }
 

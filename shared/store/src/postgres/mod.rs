@@ -25,8 +25,8 @@ use reflow_tracing_chunk::Chunk;
 use sqlx::{ConnectOptions, Connection, Executor};
 
 use crate::{
-    CommitOutcome, CompactOutcome, CompactPolicy, Limits, RetentionOutcome, RetentionPolicy, StoreError, StoreWriter,
-    reading_half,
+    CommitOutcome, CompactOutcome, CompactPolicy, Limits, Migrated, RetentionOutcome, RetentionPolicy, StoreError,
+    StoreWriter, reading_half,
 };
 use error::store_error;
 use slot::Slot;
@@ -48,8 +48,8 @@ impl PostgresStore {
     /// Connects for writing and reading, applies migrations and takes a writer slot.
     ///
     /// # Errors
-    /// `Unavailable` while the server cannot be reached, `Schema` when a newer build has migrated it, `Locked` when there are too many
-    /// writers.
+    /// `Unavailable` while the server cannot be reached, `Schema` when a newer build has made it what this one cannot write, `Locked`
+    /// when there are too many writers.
     pub async fn connect_writer(options: &PostgresOptions) -> Result<Self, StoreError> {
         const CONTEXT: &str = "connecting to the database";
         let connect = options.connect("writer")?;
@@ -87,21 +87,21 @@ impl PostgresStore {
     /// Connects for reading alone.
     ///
     /// # Errors
-    /// `Unavailable` while the server cannot be reached, `Schema` when its version is not one that this build reads.
+    /// `Unavailable` while the server cannot be reached, `Schema` when it is not one that this build reads.
     pub async fn connect_reader(options: &PostgresOptions) -> Result<PostgresReader, StoreError> {
         PostgresReader::connect(options).await
     }
 
-    /// Applies migrations; gives the versions applied.
+    /// Applies migrations.
     ///
     /// # Errors
-    /// `Unavailable` while the server cannot be reached, `Schema` when a newer build has migrated it.
-    pub async fn migrate(options: &PostgresOptions) -> Result<Vec<i64>, StoreError> {
+    /// `Unavailable` while the server cannot be reached, `Schema` when a newer build has made it what this one cannot write.
+    pub async fn migrate(options: &PostgresOptions) -> Result<Migrated, StoreError> {
         let failed = |error| store_error("connecting to the database", error);
         let mut connection = options.connect("migrate")?.connect().await.map_err(failed)?;
-        let applied = schema::migrate(&mut connection).await?;
+        let migrated = schema::migrate(&mut connection).await?;
         connection.close().await.map_err(failed)?;
-        Ok(applied)
+        Ok(migrated)
     }
 }
 

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::error::store_error;
 use super::{PostgresOptions, schema};
-use crate::sql::migration::check_readable;
 use crate::sql::read::first_count;
 use crate::sql::statement::{Arg, Columns, Reading, Sql};
 use crate::{Limits, StoreError, StoreStats};
@@ -45,8 +44,7 @@ impl PostgresReader {
         let connect = options.connect("reader")?;
         let pool = options.pool().connect_with(connect).await.map_err(|error| store_error(CONTEXT, error))?;
         let mut connection = pool.acquire().await.map_err(|error| store_error(CONTEXT, error))?;
-        let version = schema::version(&mut connection).await.map_err(|error| store_error(CONTEXT, error))?;
-        check_readable(version)?;
+        schema::check_reader(&mut connection).await?;
         drop(connection);
         Ok(Self::new(pool, options))
     }

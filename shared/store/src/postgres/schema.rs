@@ -3,14 +3,20 @@
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
-use super::error::store_error;
+use super::commit::{ATTEMPTS, pause};
+use super::error::{is_conflict, store_error};
 use crate::StoreError;
 use crate::merge::Hour;
-use crate::sql::migration::{Migration, pending};
+use crate::sql::migration::{Migrated, Migration, Schema, check_readable, migrated, pending};
 
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "init", sql: include_str!("../../migrations/postgres/0001_init.sql") },
     Migration { version: 2, name: "counts", sql: include_str!("../../migrations/postgres/0002_counts.sql") },
+    Migration {
+        version: 3,
+        name: "compatibility",
+        sql: include_str!("../../migrations/postgres/0003_compatibility.sql"),
+    },
 ];
 
 /// First number of all our advisory locks: "rflw".
@@ -22,32 +28,62 @@ const SCHEMA_LOCK: i32 = -1;
 const DAYS_AHEAD: i64 = 3;
 
 const CONTEXT: &str = "migrating the database";
+const CHECKING: &str = "checking the schema version";
 
-/// The version of the schema; 0 when there is none.
-pub(super) async fn version(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    let exists: bool =
-        sqlx::query_scalar("SELECT to_regclass('schema_migrations') IS NOT NULL").fetch_one(&mut *connection).await?;
-    if !exists {
-        return Ok(0);
+/// The schema there is.
+async fn found(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
+    let tables = "SELECT to_regclass('schema_migrations') IS NOT NULL, to_regclass('schema_compatibility') IS NOT NULL";
+    let (migrations, compatibility): (bool, bool) = sqlx::query_as(tables).fetch_one(&mut *connection).await?;
+    match Schema::question(migrations, compatibility) {
+        None => Ok(Schema::default()),
+        Some(question) => Ok(sqlx::query_as::<_, (i64, i64, i64)>(question).fetch_one(connection).await?.into()),
     }
-    sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM schema_migrations").fetch_one(&mut *connection).await
 }
 
-/// Applies what is missing in one transaction, under a lock: several writers may start at once.
-pub(super) async fn migrate(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
-    let failed = |error| store_error(CONTEXT, error);
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    lock(&mut transaction).await.map_err(failed)?;
-    let found = version(&mut transaction).await.map_err(failed)?;
-    let steps = pending(MIGRATIONS, found)?;
-    for step in steps {
-        apply(&mut transaction, step).await.map_err(failed)?;
+/// Whether this build can read the database.
+pub(super) async fn check_reader(connection: &mut PgConnection) -> Result<(), StoreError> {
+    check_readable(MIGRATIONS, found(connection).await.map_err(|error| store_error(CHECKING, error))?)
+}
+
+/// Whether this build can write the database, after whatever was done to it meanwhile.
+pub(super) async fn check_writer(connection: &mut PgConnection) -> Result<(), StoreError> {
+    pending(MIGRATIONS, found(connection).await.map_err(|error| store_error(CHECKING, error))?).map(drop)
+}
+
+/// Applies what is missing in one transaction, under a lock: several writers may start at once. Others may commit meanwhile; a
+/// transaction that meets theirs in a deadlock is tried again.
+pub(super) async fn migrate(connection: &mut PgConnection) -> Result<Migrated, StoreError> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        match try_migrate(connection).await {
+            Ok(done) => return done,
+            Err(error) if is_conflict(&error) && attempt < ATTEMPTS => {
+                tracing::info!(attempt, %error, "migration is tried again");
+                pause(attempt).await;
+            }
+            Err(error) => return Err(store_error(CONTEXT, error)),
+        }
     }
-    transaction.commit().await.map_err(failed)?;
+}
+
+/// The inner error is final, the outer one may pass.
+async fn try_migrate(connection: &mut PgConnection) -> Result<Result<Migrated, StoreError>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    lock(&mut transaction).await?;
+    let schema = found(&mut transaction).await?;
+    let steps = match pending(MIGRATIONS, schema) {
+        Ok(steps) => steps,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    for step in steps {
+        apply(&mut transaction, step).await?;
+    }
+    transaction.commit().await?;
     for step in steps {
         tracing::info!(version = step.version, name = step.name, "applied migration");
     }
-    Ok(steps.iter().map(|step| step.version).collect())
+    Ok(Ok(migrated(MIGRATIONS, schema, steps.iter().map(|step| step.version).collect())))
 }
 
 pub(super) async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {

@@ -28,7 +28,9 @@ fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
                 (CORRUPT | NOT_A_DATABASE, _) => StoreErrorKind::Corrupt,
                 (TOO_BIG | CONSTRAINT | MISMATCH | RANGE, _) => StoreErrorKind::Rejected,
                 (SCHEMA, _) => StoreErrorKind::Schema,
-                (ERROR, _) if database.message().contains("no such") => StoreErrorKind::Schema,
+                (ERROR, _) if ["no such", "has no column"].iter().any(|text| database.message().contains(text)) => {
+                    StoreErrorKind::Schema
+                }
                 _ => StoreErrorKind::Unavailable,
             }
         }
@@ -57,6 +59,7 @@ mod tests {
         assert_eq!(kind_after(small, "INSERT INTO t VALUES (zeroblob(100000))").await, StoreErrorKind::Full);
         assert_eq!(kind_after(small, "INSERT INTO t VALUES (zeroblob(7))").await, StoreErrorKind::Rejected);
         assert_eq!(kind_after(small, "INSERT INTO u VALUES (1)").await, StoreErrorKind::Schema);
+        assert_eq!(kind_after(small, "INSERT INTO t (c) VALUES (1)").await, StoreErrorKind::Schema);
         assert_eq!(kind_after("SELECT 1", "SELECT zeroblob(2000000000)").await, StoreErrorKind::Rejected);
     }
 }

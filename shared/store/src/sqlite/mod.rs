@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use reflow_tracing_chunk::Chunk;
 
 use crate::{
-    CommitOutcome, CompactOutcome, CompactPolicy, RetentionOutcome, RetentionPolicy, StoreError, StoreWriter,
+    CommitOutcome, CompactOutcome, CompactPolicy, Migrated, RetentionOutcome, RetentionPolicy, StoreError, StoreWriter,
     reading_half,
 };
 use writer::Writer;
@@ -41,8 +41,8 @@ impl SqliteStore {
     /// migrations.
     ///
     /// # Errors
-    /// `Locked` when another process writes it, `Schema` when a newer build has migrated it, `Unavailable` and `Full` as told by the
-    /// operating system.
+    /// `Locked` when another process writes it, `Schema` when a newer build has made it what this one cannot write, `Unavailable`
+    /// and `Full` as told by the operating system.
     pub async fn open_writer(options: &SqliteOptions) -> Result<Self, StoreError> {
         let writer = Writer::open(options).await?;
         Ok(Self { writer, reader: SqliteReader::connect(options) })
@@ -51,19 +51,19 @@ impl SqliteStore {
     /// Opens an existing database for reading alone, beside whoever writes it. Never creates anything.
     ///
     /// # Errors
-    /// `Unavailable` when there is no such file, `Schema` when its version is not one that this build reads.
+    /// `Unavailable` when there is no such file, `Schema` when it is not one that this build reads.
     pub async fn open_reader(options: &SqliteOptions) -> Result<SqliteReader, StoreError> {
         SqliteReader::open(options).await
     }
 
-    /// Applies migrations and closes the database again; gives the versions applied.
+    /// Applies migrations and closes the database again.
     ///
     /// # Errors
     /// As [`SqliteStore::open_writer`].
-    pub async fn migrate(options: &SqliteOptions) -> Result<Vec<i64>, StoreError> {
-        let (writer, applied) = Writer::open_and_migrate(options).await?;
+    pub async fn migrate(options: &SqliteOptions) -> Result<Migrated, StoreError> {
+        let (writer, migrated) = Writer::open_and_migrate(options).await?;
         writer.close().await;
-        Ok(applied)
+        Ok(migrated)
     }
 
     /// Copies an existing database into a new file, beside whoever writes it; gives the copy's bytes. Everything committed before

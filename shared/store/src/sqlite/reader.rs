@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::error::store_error;
 use super::{SqliteOptions, schema};
-use crate::sql::migration::check_readable;
 use crate::sql::read::first_count;
 use crate::sql::statement::{Arg, Columns, Reading, Sql};
 use crate::{Limits, StoreError, StoreErrorKind, StoreStats};
@@ -55,8 +54,7 @@ impl SqliteReader {
         }
         let reader = Self::connect(options);
         let mut connection = reader.pool.acquire().await.map_err(|error| store_error(CONTEXT, error))?;
-        let version = schema::version(&mut connection).await.map_err(|error| store_error(CONTEXT, error))?;
-        check_readable(version)?;
+        schema::check_reader(&mut connection).await?;
         drop(connection);
         Ok(reader)
     }

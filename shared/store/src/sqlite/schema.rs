@@ -5,38 +5,48 @@ use sqlx::{Connection, Executor};
 
 use super::error::store_error;
 use crate::StoreError;
-use crate::sql::migration::{Migration, pending};
+use crate::sql::migration::{Migrated, Migration, Schema, check_readable, migrated, pending};
 
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "init", sql: include_str!("../../migrations/sqlite/0001_init.sql") },
     Migration { version: 2, name: "counts", sql: include_str!("../../migrations/sqlite/0002_counts.sql") },
+    Migration {
+        version: 3,
+        name: "compatibility",
+        sql: include_str!("../../migrations/sqlite/0003_compatibility.sql"),
+    },
 ];
 
 const CONTEXT: &str = "migrating the database";
 
-/// The version of the schema; 0 when there is none.
-pub(super) async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    let tables: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations'")
-            .fetch_one(&mut *connection)
-            .await?;
-    if tables == 0 {
-        return Ok(0);
+/// The schema there is.
+async fn found(connection: &mut SqliteConnection) -> Result<Schema, sqlx::Error> {
+    let tables = "SELECT count(*) FILTER (WHERE name = 'schema_migrations') > 0, \
+                  count(*) FILTER (WHERE name = 'schema_compatibility') > 0 FROM sqlite_schema WHERE type = 'table'";
+    let (migrations, compatibility): (bool, bool) = sqlx::query_as(tables).fetch_one(&mut *connection).await?;
+    match Schema::question(migrations, compatibility) {
+        None => Ok(Schema::default()),
+        Some(question) => Ok(sqlx::query_as::<_, (i64, i64, i64)>(question).fetch_one(connection).await?.into()),
     }
-    sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM schema_migrations").fetch_one(&mut *connection).await
+}
+
+/// Whether this build can read the database.
+pub(super) async fn check_reader(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let found = found(connection).await.map_err(|error| store_error("checking the schema version", error))?;
+    check_readable(MIGRATIONS, found)
 }
 
 /// Applies what is missing, each step in a transaction of its own. The lock file keeps everybody else out meanwhile.
-pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<Vec<i64>, StoreError> {
+pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<Migrated, StoreError> {
     let failed = |error| store_error(CONTEXT, error);
-    let found = version(connection).await.map_err(failed)?;
+    let schema = found(connection).await.map_err(failed)?;
     let mut applied = Vec::new();
-    for step in pending(MIGRATIONS, found)? {
+    for step in pending(MIGRATIONS, schema)? {
         apply(connection, step).await.map_err(failed)?;
         tracing::info!(version = step.version, name = step.name, "applied migration");
         applied.push(step.version);
     }
-    Ok(applied)
+    Ok(migrated(MIGRATIONS, schema, applied))
 }
 
 async fn apply(connection: &mut SqliteConnection, step: &Migration) -> Result<(), sqlx::Error> {

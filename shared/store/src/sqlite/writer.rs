@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::error::store_error;
 use super::lock::WriterLock;
 use super::{SqliteOptions, schema};
-use crate::{Limits, StoreError, StoreErrorKind};
+use crate::{Limits, Migrated, StoreError, StoreErrorKind};
 
 /// What only one process has of a database.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Writer {
         Ok(Self::open_and_migrate(options).await?.0)
     }
 
-    pub async fn open_and_migrate(options: &SqliteOptions) -> Result<(Self, Vec<i64>), StoreError> {
+    pub async fn open_and_migrate(options: &SqliteOptions) -> Result<(Self, Migrated), StoreError> {
         if let Some(folder) = options.folder() {
             std::fs::create_dir_all(folder).map_err(|error| {
                 let reason = format!("{}: {error}", folder.display());
@@ -44,7 +44,7 @@ impl Writer {
         let lock = WriterLock::take(&options.lock_path())?;
         let connect = options.for_writer();
         let mut connection = connect.connect().await.map_err(|error| store_error("opening the database", error))?;
-        let applied = schema::migrate(&mut connection).await?;
+        let migrated = schema::migrate(&mut connection).await?;
         let writer = Self {
             connection: Mutex::new(Some(connection)),
             connect,
@@ -53,7 +53,7 @@ impl Writer {
             pruned_day: AtomicI64::new(i64::MIN),
             _lock: lock,
         };
-        Ok((writer, applied))
+        Ok((writer, migrated))
     }
 
     /// Begins a transaction when the one before has ended.

@@ -8,6 +8,7 @@ mod postgres_only;
 mod postgres_tls;
 mod sqlite_only;
 mod support;
+mod upgrades;
 
 /// Stamps each case out for each backend.
 macro_rules! suite {

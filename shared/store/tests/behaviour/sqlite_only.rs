@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use reflow_tracing_store::{SqliteOptions, SqliteStore, StoreErrorKind, StoreReader, StoreWriter, TraceFilter};
+use reflow_tracing_store::{SqliteOptions, SqliteStore, StoreErrorKind, StoreReader, StoreWriter};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection, Executor};
+use sqlx::{ConnectOptions, Executor};
 
 use crate::support::*;
 
@@ -77,48 +77,6 @@ async fn what_was_committed_survives_the_death_of_the_process() {
     assert_eq!((stats.traces, stats.events), (3, 40));
     assert_eq!(commit(&again, &[chunk(1, 19, T0, 2)], T0).await.stored, 0);
     assert_eq!(commit(&again, &[chunk(1, 20, T0, 2)], T0).await.stored, 1);
-}
-
-#[tokio::test]
-async fn another_schema_version_is_refused_clearly() {
-    let db = Sqlite::new();
-    assert_eq!(SqliteStore::migrate(&db.options()).await.expect("migrates"), [1, 2]);
-    assert!(SqliteStore::migrate(&db.options()).await.expect("migrates").is_empty(), "once is enough");
-    SqliteStore::open_reader(&db.options()).await.expect("reads this version");
-    let mut connection = beside(&db.options().path).await;
-    connection.execute("INSERT INTO schema_migrations (version, name) VALUES (99, 'future')").await.expect("inserted");
-    let reader = SqliteStore::open_reader(&db.options()).await.expect_err("refused");
-    let writer = SqliteStore::open_writer(&db.options()).await.expect_err("refused");
-    for error in [reader, writer] {
-        assert_eq!(error.kind, StoreErrorKind::Schema);
-        assert!(error.reason.contains("99"), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn traces_of_the_first_schema_version_are_counted() {
-    let db = Sqlite::new();
-    let store = open(&db.options()).await;
-    commit(&store, &[chunk(1, 11, T0, 1).flow("f", "f"), chunk(2, 12, T0, 1)], T0).await;
-    store.close().await;
-    // Back to what the version before left.
-    let mut connection = beside(&db.options().path).await;
-    for undo in [
-        "DROP TRIGGER traces_counted_in; DROP TRIGGER traces_counted_out; DROP TRIGGER traces_counted_over",
-        "DROP TABLE trace_counts; DROP INDEX traces_by_state; DROP INDEX traces_by_error",
-        "DELETE FROM schema_migrations WHERE version = 2",
-    ] {
-        connection.execute(undo).await.expect("undone");
-    }
-    connection.close().await.expect("closed");
-    let reader = SqliteStore::open_reader(&db.options()).await.expect_err("refused");
-    assert_eq!(reader.kind, StoreErrorKind::Schema);
-    let store = open(&db.options()).await;
-    commit(&store, &[chunk(3, 13, T0, 1).flow("f", "f")], T0).await;
-    for (flow, total) in [(None, 3), (Some("f"), 2)] {
-        let filter = TraceFilter { flow: flow.map(str::to_owned), ..filter() };
-        assert_eq!(store.query(&filter, &first(0), T0).await.expect("answers").total, total);
-    }
 }
 
 #[tokio::test]

@@ -66,17 +66,6 @@ async fn record(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
-async fn progress(load: &Load) -> Result<()> {
-    let before = load.batches_acked();
-    eventually(patience(), || async {
-        let more = load.batches_acked() - before;
-        ensure!(more >= 50, "{more} more acknowledgements");
-        Ok(())
-    })
-    .await
-    .context("load does not flow")
-}
-
 /// Connections of each server, most first.
 async fn spread(balancer: &Balancer) -> Result<Vec<u64>> {
     let mut open: Vec<_> = balancer.servers("collectors").await?.iter().map(|server| server.open).collect();
@@ -96,7 +85,7 @@ async fn a_collector_stops_under_load_and_nothing_is_lost_and_programs_go_on() -
 
     let options = Options { programs: PROGRAMS, pace: Duration::from_millis(10), ..Options::default() };
     let load = Load::start(vec![balancer.programs_url()], &options);
-    progress(&load).await?;
+    load.progress(50).await?;
     eventually(patience(), || async {
         let open = spread(&balancer).await?;
         ensure!(open == [3, 3, 3], "{PROGRAMS} programs are spread as {open:?}");
@@ -108,7 +97,7 @@ async fn a_collector_stops_under_load_and_nothing_is_lost_and_programs_go_on() -
     for number in [0, 1] {
         let status = collectors.processes[number].terminate(patience()).await?;
         ensure!(status.code() == Some(0), "something was cut off: {status}\n{}", collectors.processes[number].tail());
-        progress(&load).await.context("after a collector has stopped")?;
+        load.progress(50).await.context("after a collector has stopped")?;
         eventually(patience(), || async {
             let servers = balancer.servers("collectors").await?;
             let (up, open) = (servers.iter().filter(|s| s.up).count(), spread(&balancer).await?);
@@ -119,7 +108,7 @@ async fn a_collector_stops_under_load_and_nothing_is_lost_and_programs_go_on() -
         .context("its programs did not move to the others")?;
         collectors.processes[number] = collectors.start(collectors.addresses[number])?;
         balancer.expect_up("collectors", 3).await?;
-        progress(&load).await?;
+        load.progress(50).await?;
     }
     let ledger = load.finish(patience()).await?;
     ledger.check_all(&cluster.postgres, &cluster.queries[0]).await

@@ -3,6 +3,8 @@
 mod backends;
 mod chunks;
 mod postgres;
+mod schema;
 
 pub use backends::{Fixture, Fresh, Memory, Postgres, Sqlite};
 pub use chunks::*;
+pub use schema::{CONTRACT, Upgraded};
