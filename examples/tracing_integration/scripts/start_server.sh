@@ -45,6 +45,7 @@ config=$(realpath "${REFLOW_TRACING_CONFIG_FILE:-$example/config/server_config.t
 unset REFLOW_TRACING_CONFIG_FILE
 
 cd "$root"
+echo "building reflow-tracing ($profile), which takes some minutes the first time" >&2
 cargo build --quiet --workspace --bin reflow-tracing --profile "$profile"
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 folder=$profile

@@ -19,8 +19,11 @@ pub use self::args::Args;
 use self::report::{Latency, Process, Report};
 use self::sender::{Load, probe, send};
 use crate::shared::connect::connect_with;
+use crate::shared::ending::all_acked;
 use crate::shared::exit::Interrupted;
 use crate::shared::process::Used;
+use crate::shared::protocol::Protocol;
+use crate::shared::show::{count, maybe};
 use crate::shared::stop;
 use crate::shared::terminal::{progress, spinner, stdout};
 
@@ -67,14 +70,14 @@ pub async fn run(args: Args) -> Result<()> {
     let client_after = Used::ours();
     let server_after = server_used(&clients[0], &args.server_url).await;
     let figures: Vec<ClientMetrics> = clients.iter().map(|client| client.metrics()).collect();
-    let protocol = if clients.iter().all(|client| client.server_limits().is_some()) { "v2" } else { "v1" };
+    let v1 = clients.iter().any(|client| Protocol::of(client) == Protocol::V1);
     let acked = figures.iter().map(|figures| figures.events_acked).sum();
-    let events_stored = stored(&clients[0], &flow_id, acked).await;
+    let events_stored = if v1 { None } else { stored(&clients[0], &flow_id, acked).await };
 
     let sum = |figure: fn(&ClientMetrics) -> u64| figures.iter().map(figure).sum::<u64>();
     let (before, after) = (sum(|f| f.bytes_before_compression), sum(|f| f.bytes_after_compression));
     let report = Report {
-        protocol,
+        protocol: if v1 { Protocol::V1 } else { Protocol::V2 }.name(),
         connections: args.connections,
         actors: args.actors,
         batch_size: args.batch_size,
@@ -118,7 +121,11 @@ pub async fn run(args: Args) -> Result<()> {
         return Err(error.context("a probe failed"));
     }
     match (report.complete(), interrupted) {
-        (false, _) => bail!("{} of {} events were acked", report.events_acked, report.events),
+        (false, _) => {
+            all_acked(&clients)?;
+            let (acked, stored) = (count(report.events_acked), maybe(report.events_stored, count));
+            bail!("of {} events {acked} were acked in time, and {stored} are in the history", count(report.events))
+        }
         (true, true) => Err(Interrupted.into()),
         (true, false) => Ok(()),
     }
@@ -195,8 +202,8 @@ async fn server_used(client: &TracingClient, server_url: &str) -> Option<Used> {
     told.or_else(|| Used::listener(server_url))
 }
 
-/// Events that the history has of this run; `None` from servers that do not count. Waits a moment: an ack is no promise of
-/// being readable in the same instant.
+/// Events that the history has of this run; `None` when it does not answer. Waits a moment: an ack is no promise of being
+/// readable in the same instant.
 async fn stored(client: &TracingClient, flow_id: &FlowId, expected: u64) -> Option<u64> {
     let started = Instant::now();
     loop {

@@ -36,7 +36,7 @@ pub struct Report {
     pub events: u64,
     /// Of these, acked.
     pub events_acked: u64,
-    /// Of these, found in the history afterwards.
+    /// Of these, found in the history afterwards; v1 servers do not count.
     pub events_stored: Option<u64>,
     /// Acked events a second.
     pub events_per_second: f64,

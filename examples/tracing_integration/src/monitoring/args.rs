@@ -1,10 +1,11 @@
 //! The command line of `monitoring_client`.
 
 use clap::Parser;
-use reflow_tracing_protocol::{FlowId, SubscriptionFilters};
+use reflow_tracing_protocol::{FlowId, SubscriptionFilters, TraceEvent};
 
 use crate::shared::exit::HELP;
 use crate::shared::names::{self, DEFAULT_SERVER, EventName};
+use crate::shared::protocol::Protocol;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,14 +45,21 @@ pub struct Args {
 }
 
 impl Args {
-    /// The filters of a subscription. Absent ones match everything.
-    pub fn filters(&self) -> SubscriptionFilters {
+    /// The filters of a subscription. Absent ones match everything. A v1 server takes the `*` of a `DataFlow` by the letter, so it is
+    /// asked for all types, and [`wants`](Self::wants) sorts out.
+    pub fn filters(&self, protocol: Protocol) -> SubscriptionFilters {
+        let types = self.event_types.as_ref().filter(|_| protocol == Protocol::V2);
         SubscriptionFilters {
             flow_ids: self.flow_ids.clone().map(|flows| flows.into_iter().map(FlowId).collect()),
             actor_ids: self.actor_ids.clone(),
-            event_types: self.event_types.as_ref().map(|types| types.iter().map(|name| name.wanted()).collect()),
+            event_types: types.map(|types| types.iter().map(|name| name.wanted()).collect()),
             status_filter: None,
         }
+    }
+
+    /// Whether an event is of a type that was asked for.
+    pub fn wants(&self, event: &TraceEvent) -> bool {
+        self.event_types.as_ref().is_none_or(|types| types.iter().any(|name| name.is(&event.event_type)))
     }
 }
 
@@ -63,10 +71,13 @@ mod tests {
     fn lists_have_commas_and_absent_filters_match_everything() {
         <Args as clap::CommandFactory>::command().debug_assert();
         let args = Args::try_parse_from(["m", "--actor-ids", "a,b", "--event-types", "failed,data_flow"]).unwrap();
-        let filters = args.filters();
+        let filters = args.filters(Protocol::V2);
         assert_eq!(filters.actor_ids.unwrap(), ["a", "b"]);
         assert_eq!(filters.event_types.unwrap().len(), 2);
         assert!(filters.flow_ids.is_none() && filters.status_filter.is_none());
+        assert!(args.filters(Protocol::V1).event_types.is_none());
+        let data_flow = TraceEvent::data_flow("a".into(), "out".into(), "b".into(), "in".into(), "T".into(), 1);
+        assert!(args.wants(&data_flow) && !args.wants(&TraceEvent::actor_created("a".into())));
         assert!(Args::try_parse_from(["m", "--event-types", "exploded"]).is_err());
     }
 }

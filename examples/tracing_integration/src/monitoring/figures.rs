@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use reflow_tracing_protocol::client::{TracingClient, TracingError};
 use serde_json::Value;
 
+use crate::shared::protocol::Protocol;
 use crate::shared::show::{self, count, plain};
 use crate::shared::terminal::{DIM, HEAD, WARN, stdout, table, write_table};
 
@@ -24,7 +25,7 @@ pub async fn show(client: &TracingClient) -> Result<()> {
         times.push(client.ping_within(PATIENCE).await.context("the server did not answer a ping")?);
     }
     times.sort_unstable();
-    let protocol = if client.server_limits().is_some() { "v2" } else { "v1" };
+    let protocol = Protocol::of(client).name();
     writeln!(
         out,
         "{HEAD}ping{HEAD:#} {} ({} to {}), protocol {protocol}",

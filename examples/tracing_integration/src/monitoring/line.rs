@@ -17,7 +17,7 @@ pub fn line(trace_id: &TraceId, event: &TraceEvent) -> String {
         "{DIM}{} {}{DIM:#} {style}{:<16}{style:#} {NAME}{}{NAME:#}{}",
         show::time(event.timestamp),
         short(trace_id),
-        show::event_type(&event.event_type),
+        event.event_type.name(),
         cut(&event.actor_id, 40),
         details(event),
     )

@@ -9,6 +9,7 @@ use reflow_tracing_protocol::client::{EventStream, LiveEvent, TracingClient};
 
 use super::args::Args;
 use super::line::line;
+use crate::shared::protocol::Protocol;
 use crate::shared::show::{count, span};
 use crate::shared::stop;
 use crate::shared::terminal::{DIM, HEAD, WARN, stderr, stdout};
@@ -30,25 +31,30 @@ struct Seen {
 /// # Errors
 /// When the server refuses the subscription, or nobody reads any more.
 pub async fn watch(client: &TracingClient, args: &Args) -> Result<()> {
-    let mut events = client.events(args.filters()).await.context("the server refused the subscription")?;
+    let protocol = Protocol::of(client);
+    let mut events = client.events(args.filters(protocol)).await.context("the server refused the subscription")?;
     // On standard error, so that `| grep` sees events alone.
+    if args.flow_ids.is_some() {
+        protocol.caveat(&mut stderr(), "it may show events of other flows, too")?;
+    }
     writeln!(stderr(), "{DIM}watching {}; ctrl-C ends it{DIM:#}", args.server_url)?;
     let (started, mut seen) = (Instant::now(), Seen::default());
     tokio::select! {
-        outcome = show(&mut events, args.limit, &mut seen) => outcome?,
+        outcome = show(&mut events, args, &mut seen) => outcome?,
         stopped = stop::wanted() => stopped?,
     }
-    summary(&mut stderr(), &seen, started)?;
+    summary(&mut stderr(), &seen, started, protocol)?;
     Ok(())
 }
 
-async fn show(events: &mut EventStream, limit: Option<u64>, seen: &mut Seen) -> io::Result<()> {
+async fn show(events: &mut EventStream, args: &Args, seen: &mut Seen) -> io::Result<()> {
     let mut out = stdout();
-    while limit.is_none_or(|limit| seen.events < limit) {
+    while args.limit.is_none_or(|limit| seen.events < limit) {
         match events.recv().await {
+            Some(LiveEvent::Event { event, .. }) if !args.wants(&event) => {}
             Some(LiveEvent::Event { trace_id, event }) => {
                 seen.events += 1;
-                *seen.types.entry(crate::shared::show::event_type(&event.event_type)).or_default() += 1;
+                *seen.types.entry(event.event_type.name()).or_default() += 1;
                 writeln!(out, "{}", line(&trace_id, &event))?;
             }
             Some(LiveEvent::Lagged { missed: Some(missed) }) => {
@@ -69,7 +75,7 @@ async fn show(events: &mut EventStream, limit: Option<u64>, seen: &mut Seen) -> 
     Ok(())
 }
 
-fn summary(out: &mut impl Write, seen: &Seen, started: Instant) -> io::Result<()> {
+fn summary(out: &mut impl Write, seen: &Seen, started: Instant, protocol: Protocol) -> io::Result<()> {
     let elapsed = started.elapsed();
     let rate = seen.events as f64 / elapsed.as_secs_f64().max(1e-9);
     writeln!(out, "\n{HEAD}{} events{HEAD:#} in {} ({rate:.1} a second)", count(seen.events), span(elapsed))?;
@@ -77,6 +83,7 @@ fn summary(out: &mut impl Write, seen: &Seen, started: Instant) -> io::Result<()
         writeln!(out, "  {event_type:<16} {}", count(*number))?;
     }
     match (seen.missed, seen.gaps) {
+        (0, 0) if protocol == Protocol::V1 => protocol.caveat(out, "it tells nobody what they missed"),
         (0, 0) => writeln!(out, "{DIM}none missed{DIM:#}"),
         (missed, 0) => writeln!(out, "{WARN}{} missed{WARN:#}", count(missed)),
         (missed, gaps) => {

@@ -5,11 +5,11 @@ mod figures;
 mod line;
 mod live;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use reflow_tracing_protocol::client::TracingClient;
-use reflow_tracing_protocol::{FlowId, TraceQuery};
 
 pub use self::args::Args;
+use crate::query::fetch::{Wanted, find};
 use crate::query::report;
 use crate::shared::connect::connect;
 use crate::shared::exit::Usage;
@@ -51,19 +51,16 @@ fn check(args: &Args) -> Result<(), Usage> {
 
 async fn history(client: &TracingClient, args: &Args) -> Result<()> {
     let one = |list: &Option<Vec<String>>| list.as_ref().and_then(|list| list.first().cloned());
-    let query = TraceQuery {
-        flow_id: one(&args.flow_ids).map(FlowId),
-        execution_id: None,
-        time_range: None,
-        status: None,
-        actor_filter: one(&args.actor_ids),
-        limit: Some(args.limit.unwrap_or(TRACES) as usize),
-        offset: None,
+    let wanted = Wanted {
+        flow_id: one(&args.flow_ids),
+        actor: one(&args.actor_ids),
+        limit: args.limit.unwrap_or(TRACES),
+        ..Wanted::default()
     };
-    let page = client.find_traces(query, None).await.context("the server did not answer the query")?;
+    let found = find(client, &wanted).await?;
     let mut out = stdout();
-    report::list(&mut out, &page.traces)?;
-    report::missing(&mut out, &page.traces)?;
-    report::summary(&mut out, &page.traces, page.total)?;
+    report::list(&mut out, &found.traces)?;
+    report::missing(&mut out, &found.traces)?;
+    report::summary(&mut out, &found)?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::export::ExportFormat;
+use super::fetch::Wanted;
 use super::graph::GraphFormat;
 use crate::shared::exit::{HELP, Usage};
 use crate::shared::names::{self, DEFAULT_SERVER, StatusName, TimeRange};
@@ -71,6 +72,17 @@ impl Args {
             _ => return Ok(()),
         };
         Err(Usage(problem.to_owned()))
+    }
+
+    /// Which traces.
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            flow_id: self.flow_id.clone(),
+            time_range: self.time_range,
+            status: self.status,
+            actor: self.actor.clone(),
+            limit: self.limit,
+        }
     }
 
     /// Whether the events are needed and not only the list.

@@ -3,7 +3,7 @@
 pub mod analysis;
 mod args;
 pub mod export;
-mod fetch;
+pub mod fetch;
 pub mod graph;
 pub mod report;
 #[cfg(test)]
@@ -35,7 +35,7 @@ use crate::shared::terminal::{GOOD, WARN, stderr, stdout};
 pub async fn run(args: Args) -> Result<()> {
     args.check()?;
     let client = connect(&args.server_url).await?;
-    let found = fetch::find(&client, &args).await?;
+    let found = fetch::find(&client, &args.wanted()).await?;
     let mut people: Box<dyn Write> = if args.for_tools() { Box::new(stderr()) } else { Box::new(stdout()) };
     if !args.whole() {
         report::list(&mut people, &found.traces)?;
@@ -49,7 +49,7 @@ pub async fn run(args: Args) -> Result<()> {
             writeln!(people, "{WARN}{} traces were removed by retention in the meantime{WARN:#}", left.gone)?;
         }
     }
-    report::summary(&mut people, &found.traces, found.total)?;
+    report::summary(&mut people, &found)?;
     people.flush()?;
     client.shutdown().await?;
     match left.refused.first() {

@@ -7,6 +7,7 @@ use reflow_tracing_protocol::ExecutionStatus;
 use reflow_tracing_protocol::client::TraceSummary;
 
 use super::analysis::{ActorPerformance, Analysis};
+use super::fetch::Found;
 use crate::shared::show::{self, UNKNOWN, count, cut, maybe, nanos};
 use crate::shared::terminal::{BAD, DIM, HEAD, WARN, table, write_table};
 
@@ -64,7 +65,8 @@ pub fn missing(out: &mut impl Write, traces: &[TraceSummary]) -> io::Result<()> 
 ///
 /// # Errors
 /// When nobody reads any more.
-pub fn summary(out: &mut impl Write, traces: &[TraceSummary], total: u64) -> io::Result<()> {
+pub fn summary(out: &mut impl Write, found: &Found) -> io::Result<()> {
+    let traces = &found.traces;
     let of = |wanted: fn(&ExecutionStatus) -> bool| traces.iter().filter(|trace| wanted(&trace.status)).count() as u64;
     let completed = of(|status| matches!(status, ExecutionStatus::Completed));
     let failed = of(|status| matches!(status, ExecutionStatus::Failed { .. }));
@@ -73,15 +75,20 @@ pub fn summary(out: &mut impl Write, traces: &[TraceSummary], total: u64) -> io:
         out,
         "{HEAD}{} of {} traces{HEAD:#}: {} completed, {} failed, {} running",
         count(traces.len() as u64),
-        count(total),
+        found.total.map_or_else(|| "perhaps more".to_owned(), count),
         count(completed),
         count(failed),
         count(running),
     )?;
-    if (traces.len() as u64) < total {
-        writeln!(out, "{DIM}--limit {} shows all of them{DIM:#}", total)?;
+    match found.total {
+        Some(total) if (traces.len() as u64) < total => {
+            writeln!(out, "{DIM}--limit {total} shows all of them{DIM:#}")?;
+        }
+        _ => {}
     }
-    Ok(())
+    found
+        .protocol
+        .caveat(out, "it lists traces that were sent whole, and may keep nothing of what comes event by event")
 }
 
 /// A line an actor, the busiest first.

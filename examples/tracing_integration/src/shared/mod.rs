@@ -1,9 +1,11 @@
 //! What all five programs share: arguments, exit codes, the terminal, and getting a connection.
 
 pub mod connect;
+pub mod ending;
 pub mod exit;
 pub mod names;
 pub mod process;
+pub mod protocol;
 pub mod show;
 pub mod stop;
 pub mod terminal;

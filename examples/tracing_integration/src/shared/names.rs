@@ -38,6 +38,11 @@ pub enum EventName {
 }
 
 impl EventName {
+    /// Whether an event is of this type.
+    pub fn is(self, event_type: &TraceEventType) -> bool {
+        std::mem::discriminant(&self.wanted()) == std::mem::discriminant(event_type)
+    }
+
     /// The protocol's name. `*` is how servers spell "any" in a filter for `DataFlow`.
     pub fn wanted(self) -> TraceEventType {
         match self {
@@ -72,6 +77,11 @@ pub enum StatusName {
 }
 
 impl StatusName {
+    /// Whether a trace has this status, whatever the error.
+    pub fn is(self, status: &ExecutionStatus) -> bool {
+        std::mem::discriminant(&self.wanted()) == std::mem::discriminant(status)
+    }
+
     /// The protocol's status. A failure without an error matches every failure.
     pub fn wanted(self) -> ExecutionStatus {
         match self {

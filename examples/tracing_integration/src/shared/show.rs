@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Local, Utc};
 use indicatif::{HumanBytes, HumanCount};
-use reflow_tracing_protocol::{ExecutionStatus, TraceEventType};
+use reflow_tracing_protocol::ExecutionStatus;
 
 /// Stands where nothing was measured.
 pub const UNKNOWN: &str = "–";
@@ -83,23 +83,6 @@ pub fn status(status: &ExecutionStatus) -> String {
         ExecutionStatus::Failed { error } if error.is_empty() => "failed".to_owned(),
         ExecutionStatus::Failed { error } => format!("failed: {}", cut(error, 60)),
         ExecutionStatus::Cancelled => "cancelled".to_owned(),
-    }
-}
-
-/// An event type without its fields, as the protocol writes it.
-pub fn event_type(event_type: &TraceEventType) -> &'static str {
-    match event_type {
-        TraceEventType::ActorCreated => "ActorCreated",
-        TraceEventType::ActorStarted => "ActorStarted",
-        TraceEventType::ActorCompleted => "ActorCompleted",
-        TraceEventType::ActorFailed => "ActorFailed",
-        TraceEventType::MessageSent => "MessageSent",
-        TraceEventType::MessageReceived => "MessageReceived",
-        TraceEventType::StateChanged => "StateChanged",
-        TraceEventType::PortConnected => "PortConnected",
-        TraceEventType::PortDisconnected => "PortDisconnected",
-        TraceEventType::DataFlow { .. } => "DataFlow",
-        TraceEventType::NetworkEvent => "NetworkEvent",
     }
 }
 

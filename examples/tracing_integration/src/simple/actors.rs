@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use reflow_actor::{Actor, ActorBehavior, Port, message::Message};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
+
+/// Messages that may wait at a port, or for the program: whoever is quicker than the next then waits for it.
+pub const WAITING: usize = 64;
 
 /// On any message, sends `count` numbered messages through `out`, `delay` apart.
 pub struct Generator {
@@ -18,7 +21,7 @@ pub struct Generator {
 
 /// Counts the letters of each message and reports them to the program.
 pub struct Processor {
-    report: UnboundedSender<Processed>,
+    report: Sender<Processed>,
     inports: Port,
     outports: Port,
 }
@@ -35,14 +38,14 @@ pub struct Processed {
 impl Generator {
     /// Makes one.
     pub fn new(count: u64, delay: Duration) -> Self {
-        Self { count, delay, inports: flume::unbounded(), outports: flume::unbounded() }
+        Self { count, delay, inports: flume::bounded(WAITING), outports: flume::bounded(WAITING) }
     }
 }
 
 impl Processor {
     /// Makes one.
-    pub fn new(report: UnboundedSender<Processed>) -> Self {
-        Self { report, inports: flume::unbounded(), outports: flume::unbounded() }
+    pub fn new(report: Sender<Processed>) -> Self {
+        Self { report, inports: flume::bounded(WAITING), outports: flume::bounded(WAITING) }
     }
 }
 
@@ -87,11 +90,10 @@ impl Actor for Processor {
     fn get_behavior(&self) -> ActorBehavior {
         let report = self.report.clone();
         Box::new(move |context| {
-            let processed = process(context.get_payload().get("in"));
-            let sent = processed.map(|processed| report.send(processed));
+            let (processed, report) = (process(context.get_payload().get("in")), report.clone());
             Box::pin(async move {
                 // A program that no longer listens is on its way out.
-                let _ = sent?;
+                let _ = report.send(processed?).await;
                 Ok(HashMap::new())
             })
         })

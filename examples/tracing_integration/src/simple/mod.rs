@@ -14,17 +14,19 @@ use reflow_network::network::{Network, NetworkConfig};
 use reflow_network::tracing::TracingConfig;
 use reflow_tracing_protocol::ExecutionStatus;
 use reflow_tracing_protocol::client::TracingClient;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 pub use self::args::Args;
 use self::{
-    actors::{Generator, Processed, Processor},
+    actors::{Generator, Processed, Processor, WAITING},
     tap::Tap,
 };
-use crate::shared::connect::{connect, page};
+use crate::shared::connect::connect;
+use crate::shared::ending::{all_acked, where_to_look};
 use crate::shared::exit::Interrupted;
+use crate::shared::protocol::Protocol;
 use crate::shared::show::{count, span};
-use crate::shared::terminal::{DIM, GOOD, HEAD, NAME, WARN, progress, stdout};
+use crate::shared::terminal::{GOOD, NAME, WARN, progress, stdout};
 use crate::shared::{eventually, stop};
 
 /// How long the network may take to record its last events, and the server to ack them.
@@ -36,10 +38,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// [`Unreachable`](crate::shared::exit::Unreachable), [`Interrupted`], and whatever fails on the way.
 pub async fn run(args: Args) -> Result<()> {
     // A network would start all the same and keep its events until a server comes. Here somebody wants to see a trace now.
-    connect(&args.server_url).await?.shutdown().await?;
+    let first = connect(&args.server_url).await?;
+    let protocol = Protocol::of(&first);
+    first.shutdown().await?;
 
     let started = std::time::Instant::now();
-    let (report, mut processed) = unbounded_channel();
+    let (report, mut processed) = channel(WAITING);
     let tap = Tap::default();
     let mut network = network(&args, &tap, report)?;
     network.start()?;
@@ -50,6 +54,8 @@ pub async fn run(args: Args) -> Result<()> {
         outcome = watch(&args, &mut processed, &mut done) => outcome,
         stopped = stop::wanted() => stopped.map_err(anyhow::Error::from).and(Err(Interrupted.into())),
     };
+    // The processor waits for nobody any more.
+    processed.close();
     let trace_id = client.current_trace_id();
     match &outcome {
         Ok(()) => last_events(&client, args.count).await,
@@ -71,13 +77,12 @@ pub async fn run(args: Args) -> Result<()> {
         count(figures.events_recorded),
         count(figures.events_acked),
     )?;
-    writeln!(out, "{HEAD}trace{HEAD:#} {NAME}{trace_id}{NAME:#}")?;
-    writeln!(out, "{HEAD}look{HEAD:#}  {}", page(&args.server_url))?;
-    writeln!(out, "      {DIM}query_client --flow-id {} --graph text{DIM:#}", args.flow_name)?;
-    outcome
+    let query = format!("--flow-id {} --graph text", args.flow_name);
+    where_to_look(&mut out, &trace_id, protocol, &args.server_url, &query)?;
+    outcome.and_then(|()| all_acked(std::slice::from_ref(&client)))
 }
 
-fn network(args: &Args, tap: &Tap, report: UnboundedSender<Processed>) -> Result<Network> {
+fn network(args: &Args, tap: &Tap, report: Sender<Processed>) -> Result<Network> {
     let tracing = TracingConfig { server_url: args.server_url.clone(), enabled: true, ..TracingConfig::default() };
     let mut network = Network::new(NetworkConfig { tracing, ..NetworkConfig::default() });
     network.register_actor("Generator", tap.on(Generator::new(args.count, args.delay)))?;
@@ -95,7 +100,7 @@ fn at(actor: &str, port: &str, initial_data: Option<Message>) -> ConnectionPoint
 }
 
 /// Tells of the messages until all are processed.
-async fn watch(args: &Args, processed: &mut UnboundedReceiver<Processed>, done: &mut u64) -> Result<()> {
+async fn watch(args: &Args, processed: &mut Receiver<Processed>, done: &mut u64) -> Result<()> {
     let bar = if args.verbose { indicatif::ProgressBar::hidden() } else { progress(args.count, "messages") };
     while *done < args.count {
         let Processed { text, letters } = processed.recv().await.context("the processor has ended")?;

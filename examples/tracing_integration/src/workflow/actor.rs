@@ -11,7 +11,7 @@ use anyhow::Result;
 use reflow_actor::{Actor, ActorBehavior, ActorContext, MemoryState, Port, message::Message};
 use reflow_tracing_protocol::{MessageSnapshot, StateDiff, StateDiffType, TraceEventType};
 use serde_json::json;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use super::order::{Cause, Envelope, Order};
 use super::recorder::{Details, Recorder, Run};
@@ -19,6 +19,8 @@ use super::stages::{ATTEMPTS, CONNECTIONS, Outputs, Stage, State};
 
 /// The pause before the second attempt.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Orders that may wait at a port, and ends that may wait for the program.
+pub const WAITING: usize = 64;
 
 /// What all actors of a pipeline share.
 pub struct Shared {
@@ -27,7 +29,7 @@ pub struct Shared {
     /// The seed.
     pub seed: u64,
     /// Told of every order that has come to an end.
-    pub ended: UnboundedSender<Ended>,
+    pub ended: Sender<Ended>,
 }
 
 /// How an order came to its end.
@@ -51,7 +53,7 @@ pub struct StageActor {
 impl StageActor {
     /// Makes one.
     pub fn new(name: &'static str, stage: Stage, shared: Arc<Shared>) -> Self {
-        Self { name, stage, shared, inports: flume::unbounded(), outports: flume::unbounded() }
+        Self { name, stage, shared, inports: flume::bounded(WAITING), outports: flume::bounded(WAITING) }
     }
 }
 
@@ -149,8 +151,8 @@ impl Worker {
             Err(error) => self.failed(&run, envelope, error, &cause).await?,
         }
         match self.stage {
-            Stage::Ledger => self.ended(Ended::Paid),
-            Stage::DeadLetters => self.ended(Ended::GivenUp),
+            Stage::Ledger => self.ended(Ended::Paid).await,
+            Stage::DeadLetters => self.ended(Ended::GivenUp).await,
             _ => {}
         }
         Ok(())
@@ -216,9 +218,9 @@ impl Worker {
         Ok(())
     }
 
-    fn ended(&self, how: Ended) {
+    async fn ended(&self, how: Ended) {
         // Nobody listens any more once the program is at its end.
-        let _ = self.shared.ended.send(how);
+        let _ = self.shared.ended.send(how).await;
     }
 }
 

@@ -18,18 +18,20 @@ use reflow_network::tracing::TracingConfig;
 use reflow_tracing_protocol::client::TracingClient;
 use reflow_tracing_protocol::{ExecutionStatus, FlowId, FlowVersion, TraceEventType};
 use serde_json::json;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, channel};
 
-use self::actor::{Ended, Shared, StageActor};
+use self::actor::{Ended, Shared, StageActor, WAITING};
 pub use self::args::Args;
 use self::order::Cause;
 use self::recorder::{Details, Recorder};
 use self::stages::{ATTEMPTS, CONNECTIONS, Stage};
-use crate::shared::connect::{connect_with, page};
+use crate::shared::connect::connect_with;
+use crate::shared::ending::{all_acked, where_to_look};
 use crate::shared::exit::Interrupted;
+use crate::shared::protocol::Protocol;
 use crate::shared::show::{count, span};
 use crate::shared::stop;
-use crate::shared::terminal::{DIM, GOOD, HEAD, NAME, WARN, progress, stdout};
+use crate::shared::terminal::{GOOD, WARN, progress, stdout};
 
 /// What the flow is called.
 const FLOW: &str = "complex_workflow";
@@ -49,10 +51,11 @@ struct Outcome {
 /// [`Unreachable`](crate::shared::exit::Unreachable), [`Interrupted`], and whatever fails on the way.
 pub async fn run(args: Args) -> Result<()> {
     let client = Arc::new(connected(&args).await?);
+    let protocol = Protocol::of(&client);
     let version = FlowVersion { major: 1, minor: 0, patch: 0, git_hash: None, timestamp: chrono::Utc::now() };
     let trace_id = client.start_trace(FlowId::new(FLOW), version).await?;
     let started = Instant::now();
-    let (ended, mut orders) = unbounded_channel();
+    let (ended, mut orders) = channel(WAITING);
     let recorder = Recorder::new(Arc::clone(&client), trace_id.clone());
     let shared = Arc::new(Shared { recorder, seed: args.seed, ended });
     let mut network = network(&args, &shared)?;
@@ -63,6 +66,8 @@ pub async fn run(args: Args) -> Result<()> {
         watched = watch(args.items, &mut orders, &mut outcome) => watched.map(|()| false)?,
         signal = stop::wanted() => signal.map(|()| true)?,
     };
+    // The pipeline's ends wait for nobody any more.
+    orders.close();
     client.end_trace(trace_id.clone(), status(&outcome, stopped)).await?;
     client.shutdown_within(PATIENCE).await?;
     network.shutdown();
@@ -81,10 +86,9 @@ pub async fn run(args: Args) -> Result<()> {
         count(figures.events_recorded),
         count(figures.events_acked),
     )?;
-    writeln!(out, "{HEAD}trace{HEAD:#} {NAME}{trace_id}{NAME:#}")?;
-    writeln!(out, "{HEAD}look{HEAD:#}  {}", page(&args.server_url))?;
-    writeln!(out, "      {DIM}query_client --flow-id {FLOW} --limit 1 --analyze --graph text{DIM:#}")?;
-    if stopped { Err(Interrupted.into()) } else { Ok(()) }
+    let query = format!("--flow-id {FLOW} --limit 1 --analyze --graph text");
+    where_to_look(&mut out, &trace_id, protocol, &args.server_url, &query)?;
+    if stopped { Err(Interrupted.into()) } else { all_acked(std::slice::from_ref(&client)) }
 }
 
 async fn connected(args: &Args) -> Result<TracingClient> {
@@ -132,7 +136,7 @@ fn network(args: &Args, shared: &Arc<Shared>) -> Result<Network> {
 }
 
 /// Waits until all orders have come to an end.
-async fn watch(items: u64, orders: &mut UnboundedReceiver<Ended>, outcome: &mut Outcome) -> Result<()> {
+async fn watch(items: u64, orders: &mut Receiver<Ended>, outcome: &mut Outcome) -> Result<()> {
     let bar = progress(items, "orders");
     while outcome.paid + outcome.given_up < items {
         match orders.recv().await.context("the pipeline has ended")? {

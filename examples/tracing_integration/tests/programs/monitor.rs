@@ -3,21 +3,16 @@
 use anyhow::Result;
 use reflow_tracing_tests::Service;
 
-use crate::scene::{Running, line_with, run_at, server};
-
-async fn watching(server: &Service, arguments: &[&str]) -> Result<Running> {
-    let mut running = Running::start(server, "monitoring_client", arguments)?;
-    line_with(&mut running.err, "watching").await?;
-    Ok(running)
-}
+use crate::scene::{line_with, run_at, server, watching};
 
 #[tokio::test]
 async fn live_events_are_a_line_each_and_filters_hold() -> Result<()> {
     let server = server().await?;
-    let all = watching(&server, &["--flow-ids", "seen", "--limit", "16"]).await?;
-    let flows = watching(&server, &["--event-types", "data_flow", "--flow-ids", "seen", "--limit", "4"]).await?;
+    let all = watching(&server.url(), &["--flow-ids", "seen", "--limit", "16"]).await?;
+    let flows = watching(&server.url(), &["--event-types", "data_flow", "--flow-ids", "seen", "--limit", "4"]).await?;
     let one =
-        watching(&server, &["--actor-ids", "processor,nobody", "--event-types", "completed", "--limit", "4"]).await?;
+        watching(&server.url(), &["--actor-ids", "processor,nobody", "--event-types", "completed", "--limit", "4"])
+            .await?;
     run_at(&server, "simple_client", &["--flow-name", "unseen", "--count", "3", "--delay", "0"]).await?.ok()?;
     run_at(&server, "simple_client", &["--flow-name", "seen", "--count", "4", "--delay", "0"]).await?.ok()?;
 
@@ -36,7 +31,7 @@ async fn live_events_are_a_line_each_and_filters_hold() -> Result<()> {
 #[tokio::test]
 async fn what_a_slow_reader_missed_is_told() -> Result<()> {
     let server = Service::standalone().memory().env("REFLOW_TRACING_LIMITS__TAIL_BUFFER_MESSAGES", "4").start().await?;
-    let running = watching(&server, &[]).await?;
+    let running = watching(&server.url(), &[]).await?;
     running.signal("STOP").await?;
     // More than the sockets between the two hold.
     run_at(&server, "performance_test", &["--messages", "20000", "--compression", "lz4"]).await?.ok()?;

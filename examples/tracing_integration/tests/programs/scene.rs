@@ -71,8 +71,12 @@ pub async fn run(program: &str, arguments: &[&str]) -> Result<Ended> {
 
 /// Runs a program against a server to its end.
 pub async fn run_at(server: &Service, program: &str, arguments: &[&str]) -> Result<Ended> {
-    let url = server.url();
-    let arguments: Vec<&str> = arguments.iter().copied().chain(["--server-url", &url]).collect();
+    run_with(&server.url(), program, arguments).await
+}
+
+/// Runs a program against whatever is at an address to its end.
+pub async fn run_with(url: &str, program: &str, arguments: &[&str]) -> Result<Ended> {
+    let arguments: Vec<&str> = arguments.iter().copied().chain(["--server-url", url]).collect();
     run(program, &arguments).await
 }
 
@@ -88,8 +92,12 @@ pub struct Running {
 impl Running {
     /// Starts a program against a server.
     pub fn start(server: &Service, program: &str, arguments: &[&str]) -> Result<Self> {
-        let url = server.url();
-        let arguments: Vec<&str> = arguments.iter().copied().chain(["--server-url", &url]).collect();
+        Self::start_with(&server.url(), program, arguments)
+    }
+
+    /// Starts a program against whatever is at an address.
+    pub fn start_with(url: &str, program: &str, arguments: &[&str]) -> Result<Self> {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--server-url", url]).collect();
         let mut child = command(program, &arguments).spawn()?;
         let out = child.stdout.take().context("no standard output")?;
         let err = child.stderr.take().context("no standard error")?;
@@ -114,6 +122,13 @@ impl Running {
         let status = tokio::time::timeout(2 * patience(), all).await.context("it does not end")??;
         Ok(Ended { code: status.code(), out, err })
     }
+}
+
+/// `monitoring_client` at an address, once it is subscribed.
+pub async fn watching(url: &str, arguments: &[&str]) -> Result<Running> {
+    let mut running = Running::start_with(url, "monitoring_client", arguments)?;
+    line_with(&mut running.err, "watching").await?;
+    Ok(running)
 }
 
 async fn rest<R: AsyncRead + Unpin>(lines: &mut Lines<BufReader<R>>, text: &mut String) -> Result<()> {

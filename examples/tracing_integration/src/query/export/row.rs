@@ -3,7 +3,6 @@
 use reflow_tracing_protocol::{FlowTrace, TraceEvent, TraceEventType};
 
 use crate::query::analysis::{all_zero, measured_size};
-use crate::shared::show;
 
 /// A value of a row; `None` is "not there" or "not measured".
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +39,7 @@ pub(super) const COLUMNS: &[Column] = &[
     ("flow_id", Kind::Text, |trace, _| text(&trace.flow_id.0)),
     ("event_id", Kind::Text, |_, event| text(&event.event_id.0.to_string())),
     ("timestamp", Kind::Time, |_, event| Value::Time(event.timestamp.timestamp_micros())),
-    ("event_type", Kind::Text, |_, event| text(show::event_type(&event.event_type))),
+    ("event_type", Kind::Text, |_, event| text(event.event_type.name())),
     ("actor_id", Kind::Text, |_, event| text(&event.actor_id)),
     ("port", Kind::Text, |_, event| Value::Text(event.data.port.clone())),
     ("to_actor", Kind::Text, |_, event| Value::Text(target(event).map(|(actor, _)| actor.clone()))),
