@@ -11,6 +11,7 @@ mod reachable;
 mod sampling;
 mod scene;
 mod spool;
+mod stalled;
 mod stand_in;
 mod tls;
 mod too_large;

@@ -69,10 +69,11 @@ impl Driver {
     pub(super) fn gather_due(&self) -> Option<Instant> {
         let since = self.gathering_since?;
         let config = &self.shared.config;
+        // What is to survive a crash has to get into the spool, whether or not it can be sent.
+        let hurry = self.shared.settings.spool.is_some();
+        let patient = if hurry { config.batch_timeout } else { config.batch_timeout.max(LINGER_DOWN) };
         let linger = if !self.connection.is_ready() {
-            // What is to survive a crash has to get into the spool.
-            let hurry = self.shared.settings.spool.is_some();
-            if hurry { config.batch_timeout } else { config.batch_timeout.max(LINGER_DOWN) }
+            patient
         } else if config.batch_size > 1 {
             config.batch_timeout
         } else if self.connection.is_idle() && self.shared.backlog().is_empty() {
@@ -81,7 +82,7 @@ impl Driver {
             LINGER
         } else {
             // More than may be on its way waits already.
-            LINGER_DOWN
+            patient
         };
         since.checked_add(linger)
     }
@@ -144,10 +145,11 @@ impl Driver {
         self.enqueue(batch);
     }
 
-    /// Hands something to whoever sends it.
+    /// Hands something to whoever sends it. In memory stays what is sent soon; what waits for longer lies in the spool alone, whether
+    /// there is no connection or a server that takes nothing.
     fn enqueue(&mut self, mut outgoing: Outgoing) {
         self.keep(&mut outgoing);
-        if !self.connection.is_ready() {
+        if !self.connection.is_ready() || self.shared.backlog().len() >= self.shared.settings.batches_in_flight {
             outgoing.forget_body();
         }
         self.shared.hold(outgoing.bytes());

@@ -226,8 +226,11 @@ impl Driver {
     }
 
     /// Sends it again after a pause; to another server, if there is one.
-    fn again(&mut self, outgoing: Outgoing) {
+    fn again(&mut self, mut outgoing: Outgoing) {
         let pause = PAUSE.saturating_mul(1 << outgoing.attempts.min(5)).min(LONGEST_PAUSE);
+        let before = outgoing.bytes();
+        outgoing.forget_body();
+        self.shared.release(before - outgoing.bytes());
         self.shared.backlog().push_front(outgoing);
         if self.urls.len() > 1 {
             self.broken("the server cannot take batches right now");
