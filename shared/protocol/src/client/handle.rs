@@ -10,9 +10,11 @@ use web_time::Instant;
 use super::buffer::{Entry, Finish};
 use super::current::Current;
 use super::driver::{self, Driver};
+use super::mailbox::{Asked, Command, Start};
 use super::metrics::{ClientMetrics, Counters, DropReason};
-use super::shared::{Command, NotTaken, Shared, Start, Status, lock};
-use super::{ClientBuilder, Result, Settings, TracingConfig, TracingError, Undelivered, transport};
+use super::shared::{NotTaken, Shared, Status, lock};
+use super::undelivered::{Outcome, PANICKED, Undelivered};
+use super::{ClientBuilder, Result, Settings, TracingConfig, TracingError, transport};
 use crate::wire::Limits;
 use crate::{ExecutionStatus, FlowId, FlowVersion, TraceEvent, TraceId};
 
@@ -99,7 +101,7 @@ impl TracingClient {
         }
         let trace_id = self.own.start();
         self.shared.sampler.started(trace_id, driver::names(&self.shared.settings, Some(&flow_id.0)));
-        self.command(Command::Start(Start { trace_id, flow_id: flow_id.0, version }))?;
+        self.command_when_room(Command::Start(Start { trace_id, flow_id: flow_id.0, version })).await?;
         Ok(TraceId(trace_id))
     }
 
@@ -115,7 +117,7 @@ impl TracingClient {
             let message = "a trace ends as Completed, Failed or Cancelled".to_owned();
             return Err(TracingError::WebSocketError(message));
         }
-        self.command(Command::End { trace_id: trace_id.0, status })?;
+        self.command_when_room(Command::End { trace_id: trace_id.0, status }).await?;
         if let Some(next) = self.own.end(trace_id.0) {
             self.shared.command(Command::Own(next));
         }
@@ -182,22 +184,23 @@ impl TracingClient {
     /// Waits until everything recorded so far is acked, at most 10 s ([`Settings::flush_timeout`]).
     ///
     /// # Errors
-    /// [`TracingError::Timeout`] when something was not; [`flush_within`](Self::flush_within) says what.
+    /// [`TracingError::Timeout`] when something was not, [`TracingError::WebSocketError`] when something was lost for good since the last
+    /// flush; [`flush_within`](Self::flush_within) says what.
     pub async fn flush(&self) -> Result<()> {
         self.flush_within(self.shared.settings.flush_timeout).await.map_err(|undelivered| told(&undelivered))
     }
 
-    /// Waits until everything recorded so far is acked, at most `timeout`.
+    /// Waits until everything recorded so far is settled, at most `timeout`. `Ok`: all of it is stored, and nothing was lost since
+    /// the last flush.
     ///
     /// # Errors
-    /// What was not acked in time. It stays where it is and is sent on.
-    pub async fn flush_within(&self, timeout: Duration) -> std::result::Result<(), Undelivered> {
-        if !self.is_enabled() || !self.is_started() {
+    /// What was not acked in time, which stays where it is and is sent on; and apart from it what was dropped or refused for good since
+    /// the last flush.
+    pub async fn flush_within(&self, timeout: Duration) -> Outcome {
+        if !self.is_enabled() {
             return Ok(());
         }
-        let (reply, answer) = oneshot::channel();
-        self.shared.command(Command::Flush { deadline: deadline(timeout), reply });
-        answer.await.unwrap_or(Ok(()))
+        self.asked(timeout, Command::Flush).await
     }
 
     /// Ends the traces that this client has begun and not ended (as failed, if an actor of theirs failed), delivers everything
@@ -205,29 +208,40 @@ impl TracingClient {
     /// the next `connect`.
     ///
     /// # Errors
-    /// [`TracingError::Timeout`] when something was not delivered; [`shutdown_within`](Self::shutdown_within) says what.
+    /// [`TracingError::Timeout`] when something was not delivered, [`TracingError::WebSocketError`] when something was lost for good
+    /// since the last flush; [`shutdown_within`](Self::shutdown_within) says what.
     pub async fn shutdown(&self) -> Result<()> {
         self.shutdown_within(self.shared.settings.flush_timeout).await.map_err(|undelivered| told(&undelivered))
     }
 
-    /// [`shutdown`](Self::shutdown) within `timeout`.
+    /// [`shutdown`](Self::shutdown) within `timeout`. Of two at once each is answered within its own; the client ends with the later.
     ///
     /// # Errors
-    /// What was not acked in time. What of it is in the spool is sent at the next start, the rest is lost.
-    pub async fn shutdown_within(&self, timeout: Duration) -> std::result::Result<(), Undelivered> {
+    /// What was not acked in time: what of it is in the spool is sent at the next start, the rest is lost. Apart from it what was
+    /// dropped or refused for good since the last flush.
+    pub async fn shutdown_within(&self, timeout: Duration) -> Outcome {
         if !self.is_enabled() {
             return Ok(());
         }
         self.shared.set_closed(true);
-        if !self.is_started() {
-            return Ok(());
+        let ran = self.shared.mailbox.is_open();
+        let outcome = self.asked(timeout, Command::Shutdown).await;
+        if ran && !self.shared.mailbox.is_open() {
+            lock(&self.background).take();
+            self.own.reset();
         }
-        let (reply, answer) = oneshot::channel();
-        self.shared.command(Command::Shutdown { deadline: deadline(timeout), reply: Some(reply) });
-        let outcome = answer.await.unwrap_or(Ok(()));
-        lock(&self.background).take();
-        self.own.reset();
         outcome
+    }
+
+    /// What was delivered, by the background, or by what is known where there is none.
+    async fn asked(&self, timeout: Duration, command: fn(Asked) -> Command) -> Outcome {
+        let since = self.shared.told();
+        let (reply, answer) = oneshot::channel();
+        if !self.shared.command(command(Asked { deadline: deadline(timeout), since, reply: Some(reply) })) {
+            return self.shared.outcome(&since, Undelivered::default());
+        }
+        let silent = || Undelivered { reason: PANICKED.to_owned(), ..Undelivered::default() };
+        answer.await.unwrap_or_else(|_| Err(silent()))
     }
 
     /// Whether there is a connection right now.
@@ -276,8 +290,12 @@ impl TracingClient {
 
     pub(super) fn command(&self, command: Command) -> Result<()> {
         self.start_background()?;
-        self.shared.command(command);
-        Ok(())
+        if self.shared.command(command) { Ok(()) } else { Err(TracingError::Disconnected) }
+    }
+
+    async fn command_when_room(&self, command: Command) -> Result<()> {
+        self.start_background()?;
+        if self.shared.command_when_room(command).await { Ok(()) } else { Err(TracingError::Disconnected) }
     }
 
     /// Starts the background for an event; where that cannot be, the event is dropped and counted.
@@ -285,32 +303,30 @@ impl TracingClient {
         self.start_background().inspect_err(|_| self.shared.drop_entry(entry, DropReason::Closed))
     }
 
-    /// Not the handle of the background: a shutdown that its caller gave up has left that behind.
-    fn is_started(&self) -> bool {
-        self.shared.is_running()
-    }
-
     /// Starts the background at the first use, and after a shutdown at the next `connect`.
     fn start_background(&self) -> Result<()> {
-        if self.shared.is_running() {
+        if self.shared.mailbox.is_open() {
             return Ok(());
         }
         let mut background = lock(&self.background);
         if self.shared.is_closed() {
             return Err(TracingError::Disconnected);
         }
-        if self.shared.is_running() {
+        if self.shared.mailbox.is_open() {
             return Ok(());
         }
         let own = self.own.get();
         let shared = Arc::clone(&self.shared);
-        // What was asked of a background that had just stopped.
-        drop(shared.take_commands());
         let urls = driver::urls(&shared.config.server_url)?;
+        self.shared.state().failure = None;
+        // Before it runs: it may end, and say so, at once.
+        self.shared.mailbox.open();
         let started = transport::run(move || Box::pin(Driver::new(shared, urls, own).run()));
-        let started = started.map_err(|error| TracingError::ConnectionFailed(format!("no background: {error}")))?;
+        let started = started.map_err(|error| {
+            self.shared.mailbox.close();
+            TracingError::ConnectionFailed(format!("no background: {error}"))
+        })?;
         *background = Some(started);
-        self.shared.set_running(true);
         Ok(())
     }
 }
@@ -319,7 +335,8 @@ impl Drop for TracingClient {
     fn drop(&mut self) {
         let Some(background) = lock(&self.background).take() else { return };
         self.shared.set_closed(true);
-        self.shared.command(Command::Shutdown { deadline: deadline(DROP_PATIENCE), reply: None });
+        let since = self.shared.told();
+        self.shared.command(Command::Shutdown(Asked { deadline: deadline(DROP_PATIENCE), since, reply: None }));
         // Without a connection there is nothing to wait for but the spool, which is quick.
         transport::join(&background, DROP_PATIENCE + DROP_PATIENCE / 5);
     }
@@ -331,7 +348,8 @@ fn deadline(timeout: Duration) -> Instant {
     now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(365 * 86_400))
 }
 
+/// As well as the published errors can say it.
 fn told(undelivered: &Undelivered) -> TracingError {
     tracing::warn!(%undelivered, "not everything was delivered");
-    TracingError::Timeout
+    if undelivered.waits() { TracingError::Timeout } else { TracingError::WebSocketError(undelivered.to_string()) }
 }

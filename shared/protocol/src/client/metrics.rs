@@ -99,6 +99,8 @@ counters! {
     dropped_closed,
     /// Events dropped because they could not be written as JSON.
     dropped_unwritable,
+    /// Starts and ends of traces that were given up: for want of room, refused for good, or with the client.
+    requests_lost,
     /// Batches sent, again included.
     batches_sent,
     /// Of these, sent again.

@@ -11,8 +11,8 @@ use web_time::Instant;
 use super::answers::{Incoming, Kind, Question};
 use super::events::{EventStream, Opening};
 use super::handle::TracingClient;
+use super::mailbox::Command;
 use super::parse::{TraceDetails, TracePage, details_of, summary_of};
-use super::shared::Command;
 use super::{Result, TracingError};
 use crate::{FlowId, FlowTrace, FlowVersion, SubscriptionFilters, TraceId, TraceQuery};
 

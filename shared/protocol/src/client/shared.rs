@@ -7,21 +7,19 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use uuid::Uuid;
-use web_time::Instant;
 
-use super::answers::Question;
 use super::batch::Outgoing;
 use super::buffer::{Buffer, Entry};
-use super::events::Opening;
+use super::mailbox::{Command, Mailbox};
 use super::metrics::{ClientMetrics, Counters, DropReason};
 use super::sampling::Sampler;
 use super::settings::{Settings, WhenFull};
+use super::undelivered::{Lost, Undelivered};
 use super::wake::Wake;
-use super::{TracingConfig, TracingError, Undelivered, driver};
+use super::{TracingConfig, TracingError, driver};
 use crate::wire::Limits;
-use crate::{ExecutionStatus, FlowVersion};
 
 /// See the module.
 pub(crate) struct Shared {
@@ -32,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) buffer: Buffer,
     /// What is ready to be sent, oldest first.
     backlog: Mutex<VecDeque<Outgoing>>,
-    commands: Mutex<VecDeque<Command>>,
+    pub(crate) mailbox: Mailbox,
     pub(crate) wake: Wake,
     /// Memory of everything recorded and not settled.
     bytes: AtomicUsize,
@@ -43,36 +41,7 @@ pub(crate) struct Shared {
     pub(crate) sampler: Sampler,
     pub(crate) state: Mutex<State>,
     closed: AtomicBool,
-    running: AtomicBool,
     next_request: AtomicU64,
-}
-
-/// What the background is to do.
-pub(crate) enum Command {
-    /// Answer once connected. `Err` at the deadline if `strict`.
-    Connect { deadline: Instant, strict: bool, reply: oneshot::Sender<Result<(), TracingError>> },
-    /// Events under this id belong to the trace that the client will begin next.
-    Own(Uuid),
-    /// Begin a trace.
-    Start(Start),
-    /// End a trace, after everything recorded so far.
-    End { trace_id: Uuid, status: ExecutionStatus },
-    /// Answer once everything recorded so far is acked.
-    Flush { deadline: Instant, reply: oneshot::Sender<Result<(), Undelivered>> },
-    /// The same, after ending the client's own traces; then stop.
-    Shutdown { deadline: Instant, reply: Option<oneshot::Sender<Result<(), Undelivered>>> },
-    /// Ask the server.
-    Ask(Question),
-    /// Open a stream of live events.
-    Open(Opening),
-}
-
-/// A trace to begin.
-#[derive(Clone, Debug)]
-pub(crate) struct Start {
-    pub(crate) trace_id: Uuid,
-    pub(crate) flow_id: String,
-    pub(crate) version: FlowVersion,
 }
 
 /// Dropped events of a trace that the background has not heard of.
@@ -93,6 +62,12 @@ pub(crate) struct State {
     pub(crate) last_error: Option<String>,
     /// Why there is no spool although there should be one.
     pub(crate) spool_error: Option<String>,
+    /// Why the server last refused something for good.
+    pub(crate) refusal: Option<String>,
+    /// What a flush or a shutdown has last told of as lost.
+    pub(crate) told: Lost,
+    /// The background has panicked: what was not delivered, until there is another.
+    pub(crate) failure: Option<Undelivered>,
 }
 
 /// As the published client names it.
@@ -122,7 +97,7 @@ impl Shared {
             client_id: Uuid::now_v7().to_string(),
             buffer: Buffer::new(),
             backlog: Mutex::default(),
-            commands: Mutex::default(),
+            mailbox: Mailbox::default(),
             wake: Wake::default(),
             bytes: AtomicUsize::new(0),
             room: Notify::new(),
@@ -130,7 +105,6 @@ impl Shared {
             counters: Counters::default(),
             state: Mutex::default(),
             closed: AtomicBool::new(false),
-            running: AtomicBool::new(false),
             next_request: AtomicU64::new(1),
         }
     }
@@ -247,14 +221,18 @@ impl Shared {
         lock(&self.backlog)
     }
 
-    /// Hands the background something to do.
-    pub(crate) fn command(&self, command: Command) {
-        lock(&self.commands).push_back(command);
+    /// Hands the background something to do; false if there is none.
+    pub(crate) fn command(&self, command: Command) -> bool {
+        let taken = self.mailbox.put(command);
         self.wake.now();
+        taken
     }
 
-    pub(crate) fn take_commands(&self) -> VecDeque<Command> {
-        std::mem::take(&mut *lock(&self.commands))
+    /// The same, as soon as there is room.
+    pub(crate) async fn command_when_room(&self, command: Command) -> bool {
+        let taken = self.mailbox.put_when_room(command).await;
+        self.wake.now();
+        taken
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -270,15 +248,6 @@ impl Shared {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
-    }
-
-    /// Whether the background runs.
-    pub(crate) fn set_running(&self, running: bool) {
-        self.running.store(running, Ordering::Release);
-    }
-
-    pub(crate) fn is_running(&self) -> bool {
-        self.running.load(Ordering::Acquire)
     }
 
     /// An id for a question.

@@ -23,6 +23,11 @@ async fn overfilled(when_full: WhenFull) -> Result<(Service, TracingClient, Trac
     ensure!(metrics.dropped_buffer_full > 10_000, "{metrics:?}");
     assert_eq!(metrics.events_recorded, 50_000);
     server.restart().await?;
+    // All that is left arrives; what gave way is told, once.
+    let undelivered = client.flush_within(patience()).await.expect_err("events were dropped");
+    let dropped = client.metrics().dropped_buffer_full;
+    assert_eq!((undelivered.events, undelivered.dropped, undelivered.rejected), (0, dropped, 0), "{undelivered}");
+    ensure!(undelivered.reason.contains("for want of room in the buffer"), "{undelivered}");
     client.flush_within(patience()).await?;
     Ok((server, client, trace_id))
 }

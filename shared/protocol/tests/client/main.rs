@@ -14,5 +14,6 @@ mod spool;
 mod stalled;
 mod stand_in;
 mod tls;
+mod told;
 mod too_large;
 mod v1;

@@ -115,3 +115,23 @@ async fn a_long_outage_takes_the_disk_and_not_the_memory() -> Result<()> {
     assert_eq!((page.total, page.traces[0].counted.as_ref().map(|counted| counted.event_count)), (1, Some(60_000)));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_program_that_starts_its_client_again_at_once_finds_its_spool_free() -> Result<()> {
+    let server = Server::start().await?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("spool");
+    let again = spooled_client(&server.service.url(), &path)?;
+    for run in 0..100 {
+        // By turns another client, and the same.
+        let other = spooled_client(&server.service.url(), &path)?;
+        for client in [&other, &again] {
+            client.connect_within(patience()).await?;
+            let spooled = client.metrics().events_spooled;
+            client.record(&client.current_trace_id(), event(run))?;
+            client.shutdown_within(patience()).await?;
+            assert_eq!(client.metrics().events_spooled - spooled, 1, "run {run}: {:?}", client.last_error());
+        }
+    }
+    Ok(())
+}

@@ -20,7 +20,9 @@ async fn a_batch_that_is_too_large_goes_in_parts_and_only_what_can_never_fit_is_
         event.data.custom_attributes.insert("noise".to_owned(), json!(noise(bytes)));
         client.record_event(trace_id.clone(), event).await?;
     }
-    client.flush_within(patience()).await?;
+    let undelivered = client.flush_within(patience()).await.expect_err("one of them can never fit");
+    assert_eq!((undelivered.events, undelivered.dropped, undelivered.rejected), (0, 0, 1), "{undelivered}");
+    ensure!(undelivered.reason.contains("8192 bytes"), "{undelivered}");
     let metrics = client.metrics();
     assert_eq!((metrics.events_acked, metrics.dropped_too_large), (39, 1));
     ensure!(metrics.batches_split >= 3, "{metrics:?}");

@@ -10,10 +10,10 @@ use uuid::Uuid;
 use web_time::Instant;
 
 use super::super::batch::{Body, Outgoing, What};
-use super::super::buffer::{Entry, Segment};
+use super::super::buffer::Entry;
+use super::super::mailbox::Start;
 use super::super::metrics::{Counters, DropReason};
 use super::super::settings::Settings;
-use super::super::shared::Start;
 use super::Driver;
 use super::traces::{Flow, Making, cut};
 use crate::ExecutionStatus;
@@ -45,13 +45,15 @@ impl Driver {
         let due = force || self.gather_due().is_some_and(|due| due <= now);
         if due || waiting + self.growing >= self.batch_events() {
             if force {
-                self.shared.buffer.take_all().into_iter().for_each(|segment| self.add_all(segment));
+                self.hand.extend(self.shared.buffer.take_all());
+                self.add_all();
             }
             let wanted = if force { 0 } else { waiting.min(AT_ONCE) };
             while self.taken < wanted
                 && let Some(segment) = self.shared.buffer.take()
             {
-                self.add_all(segment);
+                self.hand.push_back(segment);
+                self.add_all();
             }
             if due {
                 self.traces.growing_ids().into_iter().for_each(|id| self.seal(id));
@@ -97,23 +99,32 @@ impl Driver {
         wanted.min(limits.map_or(10_000, |limits| limits.max_batch_events)).max(1)
     }
 
-    fn add_all(&mut self, mut segment: Segment) {
-        self.taken += segment.len();
-        segment.drain(..).for_each(|entry| self.add(entry));
-        self.shared.buffer.recycle(segment);
+    /// Puts what is in hand into the batches of its traces. An event leaves the hand when nothing can go wrong with it any more:
+    /// `ending.rs` counts what is left.
+    fn add_all(&mut self) {
+        while let Some(segment) = self.hand.front_mut() {
+            if let Some(entry) = segment.front_mut()
+                && let Some(finish) = entry.finish.take()
+            {
+                finish(&mut entry.event);
+            }
+            if let Some(entry) = segment.pop_front() {
+                self.taken += 1;
+                self.add(&entry);
+            } else if let Some(emptied) = self.hand.pop_front() {
+                self.shared.buffer.recycle(emptied);
+            }
+        }
     }
 
-    fn add(&mut self, mut entry: Entry) {
-        if let Some(finish) = entry.finish.take() {
-            finish(&mut entry.event);
-        }
+    fn add(&mut self, entry: &Entry) {
         let most = self.batch_events();
         let trace = self.traces.get(entry.trace_id);
         let before = trace.raw_bytes();
         if let Err(error) = trace.push(&entry.event) {
             tracing::warn!(%error, "an event cannot be written as JSON and is dropped");
             self.shared.release(entry.bytes);
-            return self.shared.drop_entry(&entry, DropReason::Unwritable);
+            return self.shared.drop_entry(entry, DropReason::Unwritable);
         }
         self.shared.hold(trace.raw_bytes() - before);
         self.shared.release(entry.bytes);

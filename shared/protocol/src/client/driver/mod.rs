@@ -8,6 +8,7 @@
 
 mod connection;
 mod dial;
+mod ending;
 mod flush;
 mod gather;
 mod keep;
@@ -15,6 +16,7 @@ mod replies;
 mod session;
 mod traces;
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -32,8 +34,10 @@ pub(crate) use self::replies::read_frame;
 use self::session::Session;
 use self::traces::Traces;
 use super::answers::Questions;
+use super::buffer::Segment;
+use super::mailbox::Command;
 use super::metrics::ClientMetrics;
-use super::shared::{Command, Shared};
+use super::shared::Shared;
 use super::spool::Spool;
 use super::transport::{Frame, sleep};
 use super::{events, transport};
@@ -57,6 +61,8 @@ pub(crate) struct Driver {
     traces: Traces,
     connection: Connection,
     questions: Questions,
+    /// What the handles have asked for and has not been begun.
+    asked: VecDeque<Command>,
     waiting: Waiting,
     spool: Option<Spool>,
     /// Of the last thing that was handed to the backlog.
@@ -69,10 +75,14 @@ pub(crate) struct Driver {
     told: Instant,
     /// The figures last reported to a server.
     reported_figures: ClientMetrics,
+    /// Events that have left the buffer and are in no batch yet.
+    hand: VecDeque<Segment>,
     /// Events taken at the last look.
     taken: usize,
     /// Events in batches that grow.
     growing: usize,
+    /// All is settled or told.
+    ended: bool,
 }
 
 /// What the loop woke up for.
@@ -94,6 +104,7 @@ impl Driver {
             urls,
             traces: Traces::default(),
             questions: Questions::default(),
+            asked: VecDeque::new(),
             waiting: Waiting::default(),
             spool: None,
             number: 0,
@@ -101,8 +112,10 @@ impl Driver {
             reported: now,
             told: now,
             reported_figures: ClientMetrics::default(),
+            hand: VecDeque::new(),
             taken: 0,
             growing: 0,
+            ended: false,
         };
         driver.own(own);
         driver
@@ -146,7 +159,8 @@ impl Driver {
             self.shared.wake.awake();
             self.commands(now);
             self.traces.book(self.shared.take_drops());
-            self.gather(now, false);
+            // Somebody may have recorded in the moment of a shutdown, and has seen no error.
+            self.gather(now, !self.waiting.shutdowns.is_empty());
             self.tend_connection(now);
             if self.told + TELL <= now {
                 self.tell_metrics(now);
@@ -167,7 +181,8 @@ impl Driver {
     }
 
     fn commands(&mut self, now: Instant) {
-        for command in self.shared.take_commands() {
+        self.asked.extend(self.shared.mailbox.take());
+        while let Some(command) = self.asked.pop_front() {
             match command {
                 Command::Connect { deadline, strict, reply } => {
                     self.connection.hurry(now);
@@ -179,16 +194,18 @@ impl Driver {
                     self.gather(now, true);
                     self.end(trace_id, &status);
                 }
-                Command::Flush { deadline, reply } => {
+                Command::Flush(asked) => {
+                    // Waits from here on, so that it is answered even if there is no next line.
+                    self.waiting.flushes.push((u64::MAX, asked));
                     self.gather(now, true);
-                    self.waiting.flushes.push(flush::Flush { up_to: self.number, deadline, reply: Some(reply) });
+                    self.waiting.flushes.iter_mut().for_each(|(up_to, _)| *up_to = self.number.min(*up_to));
                 }
-                Command::Shutdown { deadline, reply } => {
+                Command::Shutdown(asked) => {
+                    self.waiting.shutdowns.push(asked);
                     self.gather(now, true);
                     for (trace_id, status) in self.traces.open() {
                         self.end(trace_id, &status);
                     }
-                    self.waiting.shutdown = Some(flush::Flush { up_to: self.number, deadline, reply });
                 }
                 Command::Ask(question) => self.questions.add(question),
                 Command::Open(opening) => {

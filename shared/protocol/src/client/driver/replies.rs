@@ -157,6 +157,10 @@ impl Driver {
                 tracing::debug!(reason, "the tracing server did not take the end of a trace");
             } else {
                 tracing::warn!(reason, ?what, "the tracing server refused what was recorded");
+                if !retryable {
+                    Counters::add(&self.shared.counters.requests_lost, u64::from(what != What::Batch));
+                    self.shared.state().refusal = Some(reason.clone());
+                }
             }
         }
         flight.answers = flight.answers.saturating_sub(1);
@@ -190,6 +194,7 @@ impl Driver {
         if let Some(first) = rejected.first() {
             let (trace_id, count) = (flight.outgoing.trace_id, rejected.len());
             tracing::warn!(%trace_id, count, first = first.reason, "the tracing server rejected events");
+            self.shared.state().refusal = Some(first.reason.clone());
         }
     }
 
@@ -242,7 +247,7 @@ impl Driver {
     fn give_up(&mut self, batch: &Outgoing, reason: &str, why: DropReason) {
         let (trace_id, events) = (batch.trace_id, batch.events);
         tracing::error!(%trace_id, events, reason, "a batch is refused for good and dropped");
-        self.shared.state().last_error = Some(reason.to_owned());
+        self.shared.state().refusal = Some(reason.to_owned());
         self.cross_out(batch);
         self.shared.release(batch.bytes());
         self.shared.drop_events(trace_id, events, why);

@@ -129,6 +129,12 @@ impl Trace {
         self.builder.seal(header, making.level, number)
     }
 
+    /// Drops what has grown; gives how many events and bytes.
+    pub(crate) fn abandon(&mut self) -> (u32, usize) {
+        let builder = std::mem::take(&mut self.builder);
+        (builder.events() as u32, builder.raw_bytes())
+    }
+
     /// How it ended, by its own events.
     fn outcome(&self) -> ExecutionStatus {
         match &self.failure {

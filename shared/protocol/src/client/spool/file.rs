@@ -231,6 +231,13 @@ impl Spool {
     }
 }
 
+impl Drop for Spool {
+    /// Closing the file frees it too, but not while a process that the program has just forked still has it.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 /// Two processes with one spool would write over each other.
 fn lock(file: &File) -> io::Result<()> {
     file.try_lock().map_err(|error| match error {
