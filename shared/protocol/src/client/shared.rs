@@ -118,7 +118,8 @@ impl Shared {
         let (max, bytes) = (self.settings.buffer_bytes, entry.bytes);
         if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > max {
             match self.settings.when_full {
-                WhenFull::DropOldest if self.make_room(max) => {}
+                // What would not fit into an empty buffer is not worth emptying it for.
+                WhenFull::DropOldest if bytes <= max && self.make_room(max) => {}
                 WhenFull::Wait => {
                     // Nobody is told of room: there is no more than before, and whoever waits would only ask again.
                     self.bytes.fetch_sub(bytes, Ordering::Relaxed);

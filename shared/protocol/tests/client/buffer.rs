@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use reflow_tracing_protocol::client::{TracingClient, WhenFull};
 use reflow_tracing_protocol::{FlowId, TraceId};
-use reflow_tracing_tests::{Service, eventually, patience};
+use reflow_tracing_tests::{Port, Service, eventually, patience};
+use serde_json::json;
 
 use crate::scene::{config, event, version};
 
@@ -57,6 +58,24 @@ async fn the_oldest_gives_way() -> Result<()> {
     // Nothing in the middle is missing.
     let first = *numbers.iter().min().context("nothing")?;
     assert_eq!(numbers.len(), 50_000 - first);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_gives_way_to_an_event_that_would_not_fit_into_an_empty_buffer() -> Result<()> {
+    let port = Port::reserve()?;
+    let client =
+        TracingClient::builder(config(&format!("ws://127.0.0.1:{}", port.number()))).buffer_bytes(200_000).build()?;
+    let trace_id = client.start_trace(FlowId::new("huge"), version()).await?;
+    for number in 0..100 {
+        client.record_event(trace_id.clone(), event(number)).await?;
+    }
+    let mut huge = event(100);
+    huge.data.custom_attributes.insert("noise".to_owned(), json!("x".repeat(200_000)));
+    client.record_event(trace_id.clone(), huge).await?;
+    client.record_event(trace_id, event(101)).await?;
+    let undelivered = client.flush_within(Duration::from_millis(100)).await.expect_err("there is no server");
+    assert_eq!((undelivered.events, undelivered.dropped), (101, 1), "{undelivered}");
     Ok(())
 }
 
