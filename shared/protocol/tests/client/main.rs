@@ -16,4 +16,5 @@ mod stand_in;
 mod tls;
 mod told;
 mod too_large;
+mod unsteady;
 mod v1;

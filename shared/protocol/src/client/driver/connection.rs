@@ -1,7 +1,8 @@
 //! Keeps a connection: which server, when to try again, what to send on it, and what becomes of it all when it breaks.
 //!
-//! Several servers are tried in turn, without a delay between them in one round; rounds are apart by a growing, jittered delay.
-//! What was on its way when a connection broke is sent again on the next, under the same ids.
+//! Several servers are tried in turn, with hardly a delay between them in one round; rounds are apart by a growing, jittered delay. It
+//! begins anew when a server has taken something, not when it has let us in: one that hangs up at once, or takes nothing, is
+//! asked as seldom as one that is not there. What was on its way when a connection broke is sent again on the next, under the same ids.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,14 +25,19 @@ const DEAD: Duration = Duration::from_secs(60);
 /// Events on their way in v1, where each has its own ack.
 const V1_WINDOW: usize = 2_000;
 
+/// Another server may take over at once, but not from all programs in the same moment.
+const TAKE_OVER: Duration = Duration::from_millis(100);
+
 /// Whatever the configuration says: beyond what a clock can hold there is no time to wait for.
 const LONGEST_DELAY: Duration = Duration::from_secs(86_400);
 
 /// See the module.
 pub(super) struct Connection {
     state: State,
-    /// Failed attempts in a row.
+    /// Attempts in a row of which nothing came.
     attempt: usize,
+    /// The server of the last connection has taken something.
+    proven: bool,
     /// The url tried last.
     url: usize,
     /// The server asked for a pause.
@@ -51,7 +57,7 @@ enum State {
 
 impl Connection {
     pub(super) fn new(now: Instant) -> Self {
-        Self { state: State::Waiting(now), attempt: 0, url: 0, hold_until: None, ever: false, v2: true }
+        Self { state: State::Waiting(now), attempt: 0, proven: false, url: 0, hold_until: None, ever: false, v2: true }
     }
 
     pub(super) fn session(&mut self) -> Option<&mut Session> {
@@ -201,28 +207,21 @@ impl Driver {
         self.connection.v2 = session.v2;
         // Another server may have other rules, or none.
         self.shared.sampler.server_rules(&[]);
-        self.connection.attempt = 0;
+        self.connection.proven = false;
         self.connection.ever = true;
         self.connection.state = State::Open(session);
         self.show_status();
     }
 
+    /// The server has taken something: whatever was wrong is over.
+    pub(super) fn proven(&mut self) {
+        (self.connection.proven, self.connection.attempt) = (true, 0);
+        self.shared.state().last_error = None;
+    }
+
     pub(super) fn not_connected(&mut self, reason: String) {
         Counters::add(&self.shared.counters.connect_failures, 1);
-        let (attempt, rounds) = (self.connection.attempt + 1, self.connection.attempt / self.urls.len());
-        self.connection.attempt = attempt;
-        self.connection.url += 1;
-        let round_over = attempt % self.urls.len() == 0;
-        let retry = &self.shared.config.retry_config;
-        let delay = if round_over { retry.delay(rounds, fastrand::f64()) } else { Duration::ZERO };
-        if attempt == retry.max_retries.max(1) {
-            tracing::warn!(error = reason, attempt, "no connection to the tracing server; trying on in the background");
-        } else {
-            tracing::debug!(error = reason, attempt, ?delay, "no connection to the tracing server");
-        }
-        self.shared.state().last_error = Some(reason);
-        self.connection.state = State::Waiting(Instant::now() + delay.min(LONGEST_DELAY));
-        self.show_status();
+        self.in_vain(reason, Duration::ZERO);
     }
 
     /// The connection is lost: what was on its way waits again, in front.
@@ -236,12 +235,32 @@ impl Driver {
         Counters::add(&self.shared.counters.connections_lost, 1);
         self.put_back(&mut session);
         self.questions.ask_again();
-        self.shared.state().last_error = Some(reason.to_owned());
-        self.connection.url += 1;
+        let delay = self.shared.config.retry_config.delay(0, fastrand::f64());
+        if !self.connection.proven {
+            return self.in_vain(reason.to_owned(), delay.min(TAKE_OVER));
+        }
+        let longest = if self.urls.len() > 1 { TAKE_OVER } else { LONGEST_DELAY };
+        self.try_next(reason.to_owned(), delay.min(longest));
+    }
+
+    /// Nothing came of an attempt. The next server is tried soon, and the next round begins later and later.
+    fn in_vain(&mut self, reason: String, soon: Duration) {
+        let (attempt, rounds) = (self.connection.attempt + 1, self.connection.attempt / self.urls.len());
+        self.connection.attempt = attempt;
+        let round_over = attempt % self.urls.len() == 0;
         let retry = &self.shared.config.retry_config;
-        // Another server may take over at once, but not from all programs in the same moment.
-        let longest = if self.urls.len() > 1 { Duration::from_millis(100) } else { Duration::MAX };
-        let delay = retry.delay(0, fastrand::f64()).min(longest);
+        let delay = if round_over { retry.delay(rounds, fastrand::f64()) } else { soon };
+        if attempt == retry.max_retries.max(1) {
+            tracing::warn!(error = reason, attempt, "no working connection to the tracing server; trying on in the background");
+        } else {
+            tracing::debug!(error = reason, attempt, ?delay, "no working connection to the tracing server");
+        }
+        self.try_next(reason, delay);
+    }
+
+    fn try_next(&mut self, reason: String, delay: Duration) {
+        self.connection.url += 1;
+        self.shared.state().last_error = Some(reason);
         self.connection.state = State::Waiting(Instant::now() + delay.min(LONGEST_DELAY));
         self.show_status();
     }

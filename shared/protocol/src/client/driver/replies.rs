@@ -134,7 +134,8 @@ impl Driver {
         match session.due.take(&answer) {
             Some((_, Whose::Question(id))) => self.questions.answer(id, answer),
             Some((_, Whose::Outgoing(id))) => self.outgoing_answered(id, &answer),
-            Some((_, Whose::Nobody)) => {}
+            // It was silent for long and is there: a connection that lasts.
+            Some((_, Whose::Nobody)) => self.proven(),
             None => tracing::debug!(?answer, "an answer that nobody waits for"),
         }
     }
@@ -169,7 +170,7 @@ impl Driver {
         }
         let Some(flight) = self.settled(id) else { return };
         if retryable && !flight.outgoing.is_batch() {
-            return self.again(flight.outgoing);
+            return self.again(flight.outgoing, &refusal.unwrap_or_default());
         }
         let accepted = u64::from(flight.outgoing.events) - flight.rejected.min(u64::from(flight.outgoing.events));
         Counters::add(&self.shared.counters.events_rejected, flight.rejected);
@@ -182,11 +183,12 @@ impl Driver {
 
     fn acked(&mut self, flight: &InFlight, accepted: u64, rejected: &[RejectedEvent]) {
         self.cross_out(&flight.outgoing);
-        let counters = &self.shared.counters;
         self.shared.release(flight.outgoing.bytes());
         if !flight.outgoing.is_batch() {
             return;
         }
+        self.proven();
+        let counters = &self.shared.counters;
         counters.acked(flight.sent.elapsed());
         Counters::add(&counters.batches_acked, 1);
         Counters::add(&counters.events_acked, accepted);
@@ -222,7 +224,7 @@ impl Driver {
         if retryable {
             tracing::debug!(error = message, "the tracing server cannot take a batch right now");
             self.shared.state().last_error = Some(message.to_owned());
-            self.again(batch);
+            self.again(batch, message);
         } else if code == Some(Code::LimitExceeded) && batch.events > 1 {
             self.split(batch, message);
         } else {
@@ -231,14 +233,14 @@ impl Driver {
     }
 
     /// Sends it again after a pause; to another server, if there is one.
-    fn again(&mut self, mut outgoing: Outgoing) {
+    fn again(&mut self, mut outgoing: Outgoing, reason: &str) {
         let pause = PAUSE.saturating_mul(1 << outgoing.attempts.min(5)).min(LONGEST_PAUSE);
         let before = outgoing.bytes();
         outgoing.forget_body();
         self.shared.release(before - outgoing.bytes());
         self.shared.backlog().push_front(outgoing);
         if self.urls.len() > 1 {
-            self.broken("the server cannot take batches right now");
+            self.broken(&format!("the server cannot take anything right now: {reason}"));
         } else {
             self.connection.hold(Instant::now() + pause.mul_f64(0.5 + fastrand::f64() / 2.0));
         }

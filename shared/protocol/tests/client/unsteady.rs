@@ -1,0 +1,159 @@
+//! Servers that let the client in, and nothing comes of it: they are asked as seldom as one that is not there.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use futures_util::{SinkExt, StreamExt};
+use reflow_tracing_protocol::SUBPROTOCOL_V2;
+use reflow_tracing_protocol::client::{RetryConfig, TracingClient, TracingConfig};
+use reflow_tracing_protocol::wire::{BatchFrame, Code, Limits, Response};
+use reflow_tracing_tests::{eventually, patience};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_tungstenite::accept_hdr_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response as Handshake};
+
+use crate::scene::{config, event};
+
+/// What a server does with whom it has let in.
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    HangsUpAtOnce,
+    HangsUpAfterItsGreeting,
+    /// Batches are answered with an error after which they may be sent again.
+    TakesNothingNow,
+    /// The same, until so many connections were made; then everything.
+    TakesNothingUntil(usize),
+}
+
+/// When connections were made.
+type Times = Arc<Mutex<Vec<Instant>>>;
+
+/// Two servers of a manner, one url for both. They stop when their tasks are dropped.
+async fn servers(manner: Manner, times: &Times) -> Result<(String, JoinSet<()>)> {
+    let (mut urls, mut tasks) = (Vec::new(), JoinSet::new());
+    for _ in 0..2 {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        urls.push(format!("ws://{}", listener.local_addr()?));
+        let times = Arc::clone(times);
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let made = {
+                    let mut times = times.lock().expect("nobody panics in here");
+                    times.push(Instant::now());
+                    times.len()
+                };
+                connections.spawn(async move { serve(stream, manner, made).await });
+            }
+        });
+    }
+    Ok((urls.join(","), tasks))
+}
+
+async fn serve(stream: TcpStream, manner: Manner, made: usize) -> Option<()> {
+    #[expect(clippy::result_large_err, reason = "the library's callback is so")]
+    fn v2(_: &Request, mut response: Handshake) -> Result<Handshake, ErrorResponse> {
+        let name = SUBPROTOCOL_V2.parse().expect("a header's value");
+        response.headers_mut().insert("Sec-WebSocket-Protocol", name);
+        Ok(response)
+    }
+    let mut socket = accept_hdr_async(stream, v2).await.ok()?;
+    if matches!(manner, Manner::HangsUpAtOnce) {
+        return None;
+    }
+    let limits = Limits {
+        max_frame_bytes: 16 << 20,
+        max_decompressed_bytes: 64 << 20,
+        max_batch_events: 10_000,
+        max_chunk_bytes: 900 << 10,
+        max_chunks_in_flight: 32,
+        max_subscriptions: 16,
+    };
+    socket.send(text(&Response::Welcome { limits })).await.ok()?;
+    if matches!(manner, Manner::HangsUpAfterItsGreeting) {
+        return None;
+    }
+    while let Some(Ok(message)) = socket.next().await {
+        let Message::Binary(frame) = message else { continue };
+        let batch_id = BatchFrame::decode(&frame).ok()?.header.batch_id;
+        let answer = match manner {
+            Manner::TakesNothingUntil(connections) if made > connections => {
+                Response::BatchRecorded { batch_id, accepted: 1, rejected: Vec::new(), durable: true }
+            }
+            _ => Response::Error {
+                message: "the bus is full".to_owned(),
+                code: Some(Code::Unavailable),
+                retryable: Some(true),
+                batch_id: Some(batch_id),
+                request_id: None,
+            },
+        };
+        socket.send(text(&answer)).await.ok()?;
+    }
+    None
+}
+
+fn text(response: &Response) -> Message {
+    Message::text(serde_json::to_string(response).expect("an answer is JSON"))
+}
+
+fn client(urls: &str) -> Result<TracingClient> {
+    let retry_config = RetryConfig {
+        initial_delay: Duration::from_millis(200),
+        max_delay: Duration::from_secs(10),
+        ..TracingConfig::default().retry_config
+    };
+    let client = TracingClient::new(TracingConfig { retry_config, ..config(urls) });
+    client.record(&client.current_trace_id(), event(0))?;
+    Ok(client)
+}
+
+/// Five rounds over two servers. The delays between the rounds are 200, 400, 800 and 1,600 ms, each shortened by a half at most.
+async fn comes_back_as_the_schedule_says(manner: Manner) -> Result<()> {
+    let times = Times::default();
+    let (urls, _tasks) = servers(manner, &times).await?;
+    let client = client(&urls)?;
+    let times = eventually(patience(), || async {
+        let times = times.lock().expect("nobody panics in here").clone();
+        ensure!(times.len() > 8, "{} connections", times.len());
+        Ok(times)
+    })
+    .await?;
+    let took = times[8] - times[0];
+    ensure!(took >= Duration::from_millis(1_500), "eight more connections within {took:?} to a server that {manner:?}");
+    assert_eq!((client.metrics().events_acked, client.metrics().events_dropped()), (0, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn servers_that_hang_up_at_once_are_left_alone_for_longer_and_longer() -> Result<()> {
+    comes_back_as_the_schedule_says(Manner::HangsUpAtOnce).await
+}
+
+#[tokio::test]
+async fn servers_that_greet_and_hang_up_are_left_alone_for_longer_and_longer() -> Result<()> {
+    comes_back_as_the_schedule_says(Manner::HangsUpAfterItsGreeting).await
+}
+
+#[tokio::test]
+async fn servers_that_take_nothing_are_left_alone_for_longer_and_longer() -> Result<()> {
+    comes_back_as_the_schedule_says(Manner::TakesNothingNow).await
+}
+
+#[tokio::test]
+async fn a_server_that_takes_something_again_is_stayed_with() -> Result<()> {
+    let times = Times::default();
+    let (urls, _tasks) = servers(Manner::TakesNothingUntil(3), &times).await?;
+    let client = client(&urls)?;
+    client.flush_within(patience()).await?;
+    for number in 1..100 {
+        client.record(&client.current_trace_id(), event(number))?;
+        client.flush_within(patience()).await?;
+    }
+    ensure!(client.is_connected() && client.last_error().is_none(), "{:?}", client.last_error());
+    assert_eq!((client.metrics().connections, times.lock().expect("nobody panics in here").len()), (4, 4));
+    Ok(())
+}
