@@ -30,6 +30,9 @@ pub(crate) struct Outgoing {
     pub(crate) attempts: u32,
 }
 
+/// What the spool keeps in memory of each thing that lies in it, about.
+const PLACE_BYTES: usize = 64;
+
 /// What it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
@@ -80,6 +83,18 @@ impl Builder {
         self.raw.len()
     }
 
+    /// How much memory it takes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.raw.capacity()
+    }
+
+    /// Takes other memory in place of its own. There must be no events in it.
+    pub(crate) fn swap_memory(&mut self, memory: &mut Vec<u8>) {
+        debug_assert_eq!(self.events, 0, "its events would be lost");
+        std::mem::swap(&mut self.raw, memory);
+        self.raw.clear();
+    }
+
     /// Adds an event. On an error it is as if it had not been added.
     pub(crate) fn push(&mut self, event: &TraceEvent) -> Result<(), serde_json::Error> {
         let before = self.raw.len();
@@ -114,6 +129,7 @@ impl Outgoing {
     /// What it counts for in the buffer.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>()
+            + if self.spooled { PLACE_BYTES } else { 0 }
             + match &self.body {
                 Body::Frame(frame) => frame.len(),
                 Body::Text(text) => text.len(),

@@ -269,7 +269,8 @@ impl TracingClient {
         self.shared.metrics()
     }
 
-    /// The id that the client gave itself; it is in every batch, and in what the server tells of a trace.
+    /// The id that the client gave itself; it is in every batch, and in what the server tells of a trace. What is recorded after a shutdown and
+    /// another `connect`, or late to a trace that was forgotten among 4,096 newer ones, is counted under this id, a dot and a number.
     pub fn client_id(&self) -> &str {
         &self.shared.client_id
     }

@@ -60,7 +60,8 @@ pub struct Settings {
     pub spool: Option<PathBuf>,
     /// How large the spool may grow, bytes. `REFLOW_TRACING_SPOOL_BYTES`. Default: 1 GiB.
     pub spool_bytes: u64,
-    /// How much memory waiting events may take, bytes. `REFLOW_TRACING_BUFFER_BYTES`. Default: 64 MiB.
+    /// How much memory waiting events may take, bytes. `REFLOW_TRACING_BUFFER_BYTES`. Default: 64 MiB. Starts and ends of traces may take
+    /// half of it; beyond, the oldest are given up, starts first, and told by the next flush.
     pub buffer_bytes: usize,
     /// What happens when that is used up. `REFLOW_TRACING_BUFFER_FULL` = `drop_oldest | drop_newest | wait`. Default: drop the
     /// oldest.

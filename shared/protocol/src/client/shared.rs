@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     /// The client's id for itself, in every batch.
     pub(crate) client_id: String,
+    /// How often counting has begun anew, so that it never does so under the same id: see `driver/traces.rs`.
+    pub(crate) generations: Arc<AtomicU64>,
     pub(crate) buffer: Buffer,
     /// What is ready to be sent, oldest first.
     backlog: Mutex<VecDeque<Outgoing>>,
@@ -95,6 +97,7 @@ impl Shared {
             config,
             settings,
             client_id: Uuid::now_v7().to_string(),
+            generations: Arc::default(),
             buffer: Buffer::new(),
             backlog: Mutex::default(),
             mailbox: Mailbox::default(),
@@ -202,6 +205,11 @@ impl Shared {
     /// What was dropped since the last call.
     pub(crate) fn take_drops(&self) -> HashMap<Uuid, Drops> {
         std::mem::take(&mut *lock(&self.drops))
+    }
+
+    /// Whether what is recorded and not settled takes half of the memory that it may take.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.settings.buffer_bytes / 2
     }
 
     /// Counts memory that the background took.

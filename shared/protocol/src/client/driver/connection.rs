@@ -176,7 +176,12 @@ impl Driver {
         self.connection.hold_until = None;
         let State::Open(session) = &mut self.connection.state else { return };
         let most = self.shared.settings.batches_in_flight.min(session.limits.max_chunks_in_flight).max(1);
-        while session.in_flight.len() < most && (session.v2 || session.due.len() < V1_WINDOW) {
+        // What is on its way can neither give way nor lie in the spool alone.
+        let most_bytes = self.shared.settings.buffer_bytes / 4;
+        while session.in_flight.len() < most
+            && (session.in_flight.is_empty() || session.in_flight_bytes() < most_bytes)
+            && (session.v2 || session.due.len() < V1_WINDOW)
+        {
             let Some(mut outgoing) = self.shared.backlog().pop_front() else { break };
             if !load(&mut self.spool, &self.shared, &mut outgoing) {
                 continue;
@@ -251,7 +256,11 @@ impl Driver {
         let retry = &self.shared.config.retry_config;
         let delay = if round_over { retry.delay(rounds, fastrand::f64()) } else { soon };
         if attempt == retry.max_retries.max(1) {
-            tracing::warn!(error = reason, attempt, "no working connection to the tracing server; trying on in the background");
+            tracing::warn!(
+                error = reason,
+                attempt,
+                "no working connection to the tracing server; trying on in the background"
+            );
         } else {
             tracing::debug!(error = reason, attempt, ?delay, "no working connection to the tracing server");
         }

@@ -50,8 +50,7 @@ impl Driver {
             self.shared.release(entry.bytes);
             self.shared.drop_entry(&entry, DropReason::Closed);
         }
-        for trace_id in self.traces.growing_ids() {
-            let (events, bytes) = self.traces.get(trace_id).abandon();
+        for (trace_id, events, bytes) in self.traces.abandon() {
             self.shared.release(bytes);
             self.shared.drop_events(trace_id, events, DropReason::Closed);
         }
@@ -114,7 +113,7 @@ impl Drop for Driver {
 mod tests {
     use std::time::Duration;
 
-    use super::super::super::{TracingClient, TracingConfig, TracingError};
+    use super::super::super::{TracingClient, TracingError};
     use crate::{TraceEvent, TraceId};
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -123,8 +122,11 @@ mod tests {
     async fn doomed() -> (TracingClient, TraceId) {
         let client = TracingClient::with_server_url("ws://127.0.0.1:9");
         let event = || TraceEvent::actor_created("a".to_owned());
-        client.record_current(event(), None).await.unwrap();
-        client.record_current(event(), Some((Box::new(|_| panic!("as the test wants it")), 0))).await.unwrap();
+        client.record_current(event(), None).await.expect("there is room");
+        client
+            .record_current(event(), Some((Box::new(|_| panic!("as the test wants it")), 0)))
+            .await
+            .expect("there is room");
         let trace_id = client.current_trace_id();
         (client, trace_id)
     }
@@ -150,7 +152,7 @@ mod tests {
         let (client, trace_id) = doomed().await;
         client.shutdown_within(PATIENCE).await.expect_err("nothing was delivered");
         client.connect_within(Duration::from_millis(1)).await.expect_err("there is no server");
-        client.record_event(trace_id, TraceEvent::actor_created("b".to_owned())).await.unwrap();
+        client.record_event(trace_id, TraceEvent::actor_created("b".to_owned())).await.expect("it records");
         let undelivered = client.flush_within(Duration::from_millis(1)).await.expect_err("there is no server");
         assert!(undelivered.events == 1 && !undelivered.reason.contains("panicked"), "{undelivered}");
     }

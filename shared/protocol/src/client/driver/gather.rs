@@ -5,18 +5,14 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use uuid::Uuid;
 use web_time::Instant;
 
-use super::super::batch::{Body, Outgoing, What};
+use super::super::batch::{Body, Outgoing};
 use super::super::buffer::Entry;
-use super::super::mailbox::Start;
 use super::super::metrics::{Counters, DropReason};
-use super::super::settings::Settings;
 use super::Driver;
-use super::traces::{Flow, Making, cut};
-use crate::ExecutionStatus;
+use super::traces::Making;
 use crate::codec::Codec;
 
 /// Most events a batch where the configuration says "do not wait".
@@ -118,25 +114,29 @@ impl Driver {
     }
 
     fn add(&mut self, entry: &Entry) {
-        let most = self.batch_events();
-        let trace = self.traces.get(entry.trace_id);
-        let before = trace.raw_bytes();
-        if let Err(error) = trace.push(&entry.event) {
-            tracing::warn!(%error, "an event cannot be written as JSON and is dropped");
-            self.shared.release(entry.bytes);
-            return self.shared.drop_entry(entry, DropReason::Unwritable);
+        if self.traces.is_crowded() {
+            self.traces.growing_ids().into_iter().for_each(|id| self.seal(id));
         }
-        self.shared.hold(trace.raw_bytes() - before);
+        let pushed = self.traces.push(entry.trace_id, &entry.event);
         self.shared.release(entry.bytes);
+        match pushed {
+            Ok(bytes) => self.shared.hold(bytes),
+            Err(error) => {
+                tracing::warn!(%error, "an event cannot be written as JSON and is dropped");
+                return self.shared.drop_entry(entry, DropReason::Unwritable);
+            }
+        }
         Counters::add(&self.shared.counters.events_batched, 1);
         self.growing += 1;
+        let most = self.batch_events();
+        let trace = self.traces.get(entry.trace_id);
         if trace.events() >= most || trace.raw_bytes() >= MAX_RAW_BYTES {
             self.seal(entry.trace_id);
         }
     }
 
     /// Makes a batch of what a trace has gathered; an empty one to tell its counts.
-    fn seal(&mut self, trace_id: Uuid) {
+    pub(super) fn seal(&mut self, trace_id: Uuid) {
         let settings = &self.shared.settings;
         let (v2, _) = self.connection.speaks();
         // For v1 the batch would have to be decompressed again at once.
@@ -146,7 +146,7 @@ impl Driver {
         let trace = self.traces.get(trace_id);
         let raw = trace.raw_bytes();
         self.growing -= trace.events();
-        let batch = trace.seal(trace_id, &making, self.number);
+        let batch = self.traces.seal(trace_id, &making, self.number);
         let counters = &self.shared.counters;
         Counters::add(&counters.bytes_before_compression, raw as u64 + 1);
         if let Body::Frame(frame) = &batch.body {
@@ -158,9 +158,10 @@ impl Driver {
 
     /// Hands something to whoever sends it. In memory stays what is sent soon; what waits for longer lies in the spool alone, whether
     /// there is no connection or a server that takes nothing.
-    fn enqueue(&mut self, mut outgoing: Outgoing) {
+    pub(super) fn enqueue(&mut self, mut outgoing: Outgoing) {
         self.keep(&mut outgoing);
-        if !self.connection.is_ready() || self.shared.backlog().len() >= self.shared.settings.batches_in_flight {
+        let waits_long = self.shared.backlog().len() >= self.shared.settings.batches_in_flight;
+        if !self.connection.is_ready() || waits_long || self.shared.is_half_full() {
             outgoing.forget_body();
         }
         self.shared.hold(outgoing.bytes());
@@ -176,80 +177,5 @@ impl Driver {
                 self.seal(trace_id);
             }
         }
-    }
-
-    /// Begins a trace.
-    pub(super) fn start(&mut self, start: &Start) {
-        let Start { trace_id, flow_id, version } = start;
-        let flow = flow(&self.shared.settings, Some(flow_id));
-        let request_id = Uuid::now_v7();
-        let body = json!({ "StartTrace": {
-            "trace_id": trace_id, "flow_id": flow.id, "flow_name": flow.name, "version": version, "request_id": request_id,
-        }});
-        let trace = self.traces.get(*trace_id);
-        (trace.flow, trace.own, trace.started, trace.ended) = (flow, true, true, false);
-        self.request(What::Start, request_id, *trace_id, &body);
-    }
-
-    /// Ends a trace.
-    pub(super) fn end(&mut self, trace_id: Uuid, status: &ExecutionStatus) {
-        let request_id = Uuid::now_v7();
-        let body = json!({ "EndTrace": { "trace_id": trace_id, "status": status, "request_id": request_id } });
-        self.traces.get(trace_id).ended = true;
-        self.request(What::End, request_id, trace_id, &body);
-    }
-
-    fn request(&mut self, what: What, id: Uuid, trace_id: Uuid, body: &serde_json::Value) {
-        self.number += 1;
-        let (number, body) = (self.number, Body::Text(body.to_string()));
-        self.enqueue(Outgoing { id, number, trace_id, events: 0, what, body, spooled: false, attempts: 0 });
-    }
-}
-
-/// What a trace is called; `None`: nobody has named it.
-pub(super) fn flow(settings: &Settings, flow_id: Option<&str>) -> Flow {
-    let program = || std::env::current_exe().ok()?.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    let name = || settings.flow_name.clone();
-    let flow = match flow_id {
-        None => Flow { id: name().or_else(program), name: None },
-        // How `reflow_network` calls every run of every program.
-        Some(id) if is_network_session(id) => Flow { id: Some(id.to_owned()), name: name().or_else(program) },
-        Some(id) => Flow { id: Some(id.to_owned()), name: name() },
-    };
-    let cut = |name: Option<String>| name.map(|name| cut(&name).to_owned());
-    Flow { id: cut(flow.id), name: cut(flow.name) }
-}
-
-/// Every name that a trace goes by: its flow id and its flow name.
-pub(crate) fn names(settings: &Settings, flow_id: Option<&str>) -> Vec<String> {
-    let Flow { id, name } = flow(settings, flow_id);
-    id.into_iter().chain(name).collect()
-}
-
-fn is_network_session(flow_id: &str) -> bool {
-    let seconds = flow_id.strip_prefix("network_session_");
-    seconds.is_some_and(|seconds| !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_of_reflow_network_is_named_after_its_program() {
-        let program = std::env::current_exe().unwrap().file_stem().unwrap().to_string_lossy().into_owned();
-        let named = |settings: &Settings, id| {
-            let flow = flow(settings, id);
-            (flow.id.unwrap(), flow.name)
-        };
-        let plain = Settings::default();
-        assert_eq!(named(&plain, Some("network_session_1763")), ("network_session_1763".into(), Some(program.clone())));
-        assert_eq!(named(&plain, Some("orders")), ("orders".into(), None));
-        assert_eq!(named(&plain, None), (program, None));
-        let told = Settings { flow_name: Some("shop".into()), ..Settings::default() };
-        assert_eq!(named(&told, Some("network_session_1763")), ("network_session_1763".into(), Some("shop".into())));
-        assert_eq!(named(&told, Some("orders")), ("orders".into(), Some("shop".into())));
-        assert_eq!(named(&told, None), ("shop".into(), None));
-        assert_eq!(flow(&plain, Some(&"ä".repeat(1_000))).id.unwrap().len(), 512);
     }
 }

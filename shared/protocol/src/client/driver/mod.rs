@@ -13,6 +13,7 @@ mod flush;
 mod gather;
 mod keep;
 mod replies;
+mod requests;
 mod session;
 mod traces;
 
@@ -29,8 +30,8 @@ use web_time::Instant;
 use self::connection::Connection;
 pub(crate) use self::dial::{dial, urls};
 use self::flush::Waiting;
-pub(crate) use self::gather::names;
 pub(crate) use self::replies::read_frame;
+pub(crate) use self::requests::names;
 use self::session::Session;
 use self::traces::Traces;
 use super::answers::Questions;
@@ -81,6 +82,8 @@ pub(crate) struct Driver {
     taken: usize,
     /// Events in batches that grow.
     growing: usize,
+    /// Bytes of starts and ends of traces since what waits of them was last looked at.
+    requested_bytes: usize,
     /// All is settled or told.
     ended: bool,
 }
@@ -100,9 +103,9 @@ impl Driver {
         let now = Instant::now();
         let mut driver = Self {
             connection: Connection::new(now),
+            traces: Traces::new(Arc::clone(&shared.generations)),
             shared,
             urls,
-            traces: Traces::default(),
             questions: Questions::default(),
             asked: VecDeque::new(),
             waiting: Waiting::default(),
@@ -115,6 +118,7 @@ impl Driver {
             hand: VecDeque::new(),
             taken: 0,
             growing: 0,
+            requested_bytes: 0,
             ended: false,
         };
         driver.own(own);
@@ -123,7 +127,7 @@ impl Driver {
 
     /// The id that the next trace will have: what comes before its start belongs to it.
     fn own(&mut self, trace_id: Uuid) {
-        let flow = gather::flow(&self.shared.settings, None);
+        let flow = requests::flow(&self.shared.settings, None);
         let trace = self.traces.get(trace_id);
         (trace.own, trace.flow) = (true, flow);
     }

@@ -112,6 +112,11 @@ impl Session {
         self.in_flight.remove(place)
     }
 
+    /// What is on its way counts for so much in the buffer.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.in_flight.iter().map(|flight| flight.outgoing.bytes()).sum()
+    }
+
     pub(crate) fn flight(&mut self, id: Uuid) -> Option<&mut InFlight> {
         self.in_flight.iter_mut().find(|flight| flight.outgoing.id == id)
     }
