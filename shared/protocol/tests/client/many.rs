@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use reflow_tracing_protocol::client::TracingClient;
-use reflow_tracing_protocol::{ExecutionStatus, FlowId};
+use reflow_tracing_protocol::{ExecutionStatus, FlowId, TraceId};
 use reflow_tracing_tests::process::Spec;
 use reflow_tracing_tests::{Process, eventually, patience};
 use serde_json::{Value, json};
@@ -76,5 +76,29 @@ async fn a_hundred_thousand_traces_during_an_outage_take_no_more_memory_than_the
     let page = client.find_traces(everything(), None).await?;
     ensure!(page.total >= number("acked"), "{} traces, {told}", page.total);
     assert_eq!(page.traces[0].status, ExecutionStatus::Completed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_that_comes_late_to_a_forgotten_trace_is_neither_missing_nor_doubled() -> Result<()> {
+    let server = Server::start().await?;
+    let client = server.client();
+    client.connect_within(patience()).await?;
+    let trace_id = TraceId::new();
+    client.record(&trace_id, event(0))?;
+    client.flush_within(patience()).await?;
+    // More than the client knows at a time.
+    for number in 0..5_000 {
+        client.record(&TraceId::new(), event(number))?;
+    }
+    client.flush_within(patience()).await?;
+    client.record(&trace_id, event(1))?;
+    client.flush_within(patience()).await?;
+    let details = client.get_trace_details(trace_id).await?.context("no such trace")?;
+    assert_eq!(details.events.len(), 2);
+    let accounts = details.summary.counted.context("no counts")?.clients;
+    let counts: Vec<_> = accounts.iter().map(|account| (account.recorded, account.present, account.missing)).collect();
+    assert_eq!(counts, [(1, 1, 0), (1, 1, 0)]);
+    ensure!(accounts.iter().all(|account| account.client_id.starts_with(client.client_id())), "{accounts:?}");
     Ok(())
 }
