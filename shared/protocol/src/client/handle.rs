@@ -254,7 +254,8 @@ impl TracingClient {
         format!("{:?}", self.shared.state().status)
     }
 
-    /// Why the last attempt to connect failed, or the last connection broke; `None` while connected.
+    /// Why the last attempt to connect failed, the last connection broke, or the server last refused a batch; `None` once it has taken
+    /// something.
     pub fn last_error(&self) -> Option<String> {
         self.shared.state().last_error.clone()
     }

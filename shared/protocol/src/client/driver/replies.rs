@@ -249,7 +249,10 @@ impl Driver {
     fn give_up(&mut self, batch: &Outgoing, reason: &str, why: DropReason) {
         let (trace_id, events) = (batch.trace_id, batch.events);
         tracing::error!(%trace_id, events, reason, "a batch is refused for good and dropped");
-        self.shared.state().refusal = Some(reason.to_owned());
+        {
+            let mut state = self.shared.state();
+            (state.last_error, state.refusal) = (Some(reason.to_owned()), Some(reason.to_owned()));
+        }
         self.cross_out(batch);
         self.shared.release(batch.bytes());
         self.shared.drop_events(trace_id, events, why);
