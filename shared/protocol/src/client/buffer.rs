@@ -16,10 +16,11 @@ use uuid::Uuid;
 
 use crate::{TraceEvent, TraceEventType};
 
-/// Events a segment: some 40 KiB.
+/// Events a segment: some 32 KiB.
 const SEGMENT: usize = 64;
-/// Emptied segments that a shard keeps for reuse, so that a steady load allocates nothing and touches no fresh memory.
-const SPARE: usize = 4;
+/// Emptied segments that a shard keeps for reuse, so that a steady load allocates nothing and touches no fresh memory: what a thread records
+/// in a few milliseconds, half a mebibyte.
+const SPARE: usize = 16;
 /// More threads than this share.
 const SHARDS: usize = 16;
 
@@ -36,8 +37,12 @@ pub(crate) struct Entry {
     pub(crate) bytes: usize,
 }
 
-/// Some events, oldest first.
-pub(crate) type Segment = VecDeque<Entry>;
+/// Some events of one shard, oldest first.
+pub(crate) struct Segment {
+    entries: VecDeque<Entry>,
+    /// Where it is given back to: only there is its memory of use, to the thread that fills it.
+    shard: usize,
+}
 
 /// See the module.
 pub(crate) struct Buffer {
@@ -49,12 +54,11 @@ pub(crate) struct Buffer {
 }
 
 // As far apart as caches care, so that threads do not share a line.
-#[derive(Default)]
 #[repr(align(128))]
 struct Shard(Mutex<Segments>);
 
-#[derive(Default)]
 struct Segments {
+    shard: usize,
     list: VecDeque<Segment>,
     spare: Vec<Segment>,
 }
@@ -66,9 +70,30 @@ impl Entry {
     }
 }
 
+impl Segment {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The oldest, which stays in.
+    pub(crate) fn first(&mut self) -> Option<&mut Entry> {
+        self.entries.front_mut()
+    }
+
+    /// Takes the oldest out.
+    pub(crate) fn pop(&mut self) -> Option<Entry> {
+        self.entries.pop_front()
+    }
+}
+
 impl Buffer {
     pub(crate) fn new() -> Self {
-        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        let segments = |shard| Segments { shard, list: VecDeque::new(), spare: Vec::new() };
+        let shards = (0..SHARDS).map(|shard| Shard(Mutex::new(segments(shard)))).collect();
         Self { shards, events: AtomicIsize::new(0), turn: AtomicUsize::new(0) }
     }
 
@@ -107,20 +132,20 @@ impl Buffer {
 
     /// Gives an emptied segment back for reuse.
     pub(crate) fn recycle(&self, segment: Segment) {
-        let mut shard = self.free_shard();
-        if shard.spare.len() < SPARE && segment.is_empty() && segment.capacity() >= SEGMENT {
+        let mut shard = lock(&self.shards[segment.shard]);
+        if shard.spare.len() < SPARE && segment.is_empty() {
             shard.spare.push(segment);
         }
     }
 
     /// Takes the oldest event of all, by the events' own times.
     pub(crate) fn take_oldest(&self) -> Option<Entry> {
-        let oldest = |shard: &Shard| lock(shard).list.front()?.front().map(|entry| entry.event.timestamp);
+        let oldest = |shard: &Shard| lock(shard).list.front()?.entries.front().map(|entry| entry.event.timestamp);
         let (_, shard) =
             self.shards.iter().filter_map(|shard| Some((oldest(shard)?, shard))).min_by_key(|(at, _)| *at)?;
         let mut shard = lock(shard);
         let segment = shard.list.front_mut()?;
-        let entry = segment.pop_front();
+        let entry = segment.pop();
         if segment.is_empty() {
             shard.list.pop_front();
         }
@@ -146,10 +171,11 @@ impl Buffer {
 impl Segments {
     fn push(&mut self, entry: Entry) {
         match self.list.back_mut() {
-            Some(segment) if segment.len() < SEGMENT => segment.push_back(entry),
+            Some(segment) if segment.len() < SEGMENT => segment.entries.push_back(entry),
             _ => {
-                let mut segment = self.spare.pop().unwrap_or_else(|| VecDeque::with_capacity(SEGMENT));
-                segment.push_back(entry);
+                let fresh = || Segment { entries: VecDeque::with_capacity(SEGMENT), shard: self.shard };
+                let mut segment = self.spare.pop().unwrap_or_else(fresh);
+                segment.entries.push_back(entry);
                 self.list.push_back(segment);
             }
         }
@@ -233,7 +259,7 @@ mod tests {
         let mut actors = Vec::new();
         let mut take = || {
             while let Some(mut segment) = buffer.take() {
-                actors.extend(segment.drain(..).map(|entry| entry.event.actor_id));
+                actors.extend(std::iter::from_fn(|| segment.pop()).map(|entry| entry.event.actor_id));
                 buffer.recycle(segment);
             }
         };
@@ -256,6 +282,21 @@ mod tests {
         }
         let taken: usize = buffer.take_all().iter().map(Segment::len).sum();
         assert_eq!((taken, buffer.len()), ((0..40).sum(), 0));
+    }
+
+    #[test]
+    fn emptied_segments_go_back_to_the_thread_that_fills_them() {
+        let buffer = &Buffer::new();
+        buffer.push(entry("a"));
+        let mut segment = buffer.take().unwrap();
+        let home = segment.shard;
+        let spare = || lock(&buffer.shards[home]).spare.len();
+        segment.pop().unwrap();
+        // Another thread empties it, as the background does.
+        std::thread::scope(|scope| scope.spawn(|| buffer.recycle(segment)).join().unwrap());
+        assert_eq!(spare(), 1);
+        buffer.push(entry("b"));
+        assert_eq!((spare(), buffer.take().unwrap().shard), (0, home));
     }
 
     #[test]

@@ -46,9 +46,11 @@ impl Driver {
             }
         }
         let in_hand = std::mem::take(&mut self.hand);
-        for entry in in_hand.into_iter().chain(self.shared.buffer.take_all()).flatten() {
-            self.shared.release(entry.bytes);
-            self.shared.drop_entry(&entry, DropReason::Closed);
+        for mut segment in in_hand.into_iter().chain(self.shared.buffer.take_all()) {
+            while let Some(entry) = segment.pop() {
+                self.shared.release(entry.bytes);
+                self.shared.drop_entry(&entry, DropReason::Closed);
+            }
         }
         for (trace_id, events, bytes) in self.traces.abandon() {
             self.shared.release(bytes);

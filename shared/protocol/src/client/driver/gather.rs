@@ -99,12 +99,12 @@ impl Driver {
     /// `ending.rs` counts what is left.
     fn add_all(&mut self) {
         while let Some(segment) = self.hand.front_mut() {
-            if let Some(entry) = segment.front_mut()
+            if let Some(entry) = segment.first()
                 && let Some(finish) = entry.finish.take()
             {
                 finish(&mut entry.event);
             }
-            if let Some(entry) = segment.pop_front() {
+            if let Some(entry) = segment.pop() {
                 self.taken += 1;
                 self.add(&entry);
             } else if let Some(emptied) = self.hand.pop_front() {
