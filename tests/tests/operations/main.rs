@@ -9,6 +9,7 @@ mod front;
 mod metrics;
 mod program;
 mod promql;
+mod retention;
 mod rolling;
 mod scene;
 mod upgrades;
