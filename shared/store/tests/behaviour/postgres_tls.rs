@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use reflow_tracing_store::{PostgresOptions, PostgresStore, StoreError};
 use sqlx::{Connection, Executor, PgConnection, Row};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
 
 use crate::support::*;
 
@@ -17,24 +20,11 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        // One server for all tests of the process: a second certificate would take the first one's place under a test that runs.
+        static CERTIFICATE: OnceCell<PathBuf> = OnceCell::const_new();
         let db = Postgres::new().await;
-        let mut connection = PgConnection::connect(&db.options().connection_url).await.expect("connects");
-        let row = connection.fetch_one("SHOW data_directory").await.expect("answers");
-        let data = PathBuf::from(row.get::<String, _>(0));
-        make_certificate(&data.join("server.crt"), &data.join("server.key"));
-        for file in ["server.crt", "server.key"] {
-            // A server refuses a key that is not its own user's.
-            let chown = Command::new("chown").arg("--reference").arg(&data).arg(data.join(file)).status();
-            assert!(chown.expect("chown").success());
-        }
-        connection.execute("ALTER SYSTEM SET ssl = on").await.expect("may");
-        connection.execute("SELECT pg_reload_conf()").await.expect("reloads");
-        let start = Instant::now();
-        while !does_tls(&db).await {
-            assert!(start.elapsed() < Duration::from_secs(30), "the server does not take over its settings");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Self { db, certificate: data.join("server.crt") }
+        let certificate = CERTIFICATE.get_or_init(|| turn_tls_on(&db)).await.clone();
+        Self { db, certificate }
     }
 
     /// Connects a writer with this added to its url.
@@ -43,6 +33,26 @@ impl Scene {
         let url = format!("{}?{asked}", options.connection_url);
         PostgresStore::connect_writer(&PostgresOptions { connection_url: url, ..options }).await
     }
+}
+
+async fn turn_tls_on(db: &Postgres) -> PathBuf {
+    let mut connection = PgConnection::connect(&db.options().connection_url).await.expect("connects");
+    let row = connection.fetch_one("SHOW data_directory").await.expect("answers");
+    let data = PathBuf::from(row.get::<String, _>(0));
+    make_certificate(&data.join("server.crt"), &data.join("server.key"));
+    for file in ["server.crt", "server.key"] {
+        // A server refuses a key that is not its own user's.
+        let chown = Command::new("chown").arg("--reference").arg(&data).arg(data.join(file)).status();
+        assert!(chown.expect("chown").success());
+    }
+    connection.execute("ALTER SYSTEM SET ssl = on").await.expect("may");
+    connection.execute("SELECT pg_reload_conf()").await.expect("reloads");
+    let start = Instant::now();
+    while !does_tls(db).await {
+        assert!(start.elapsed() < Duration::from_secs(30), "the server does not take over its settings");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    data.join("server.crt")
 }
 
 async fn does_tls(db: &Postgres) -> bool {
@@ -59,14 +69,23 @@ fn make_certificate(certificate: &Path, key: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// What a server without TLS says, in one byte: the real one of these tests may have been told to do TLS by now.
 #[tokio::test]
 async fn a_server_without_tls_is_refused_where_tls_is_required() {
-    let db = Postgres::new().await;
-    let options = db.options();
-    let url = format!("{}?sslmode=require", options.connection_url);
-    let error = PostgresStore::connect_writer(&PostgresOptions { connection_url: url, ..options }).await;
-    let message = error.expect_err("refused").to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let url = format!("postgres://postgres@{}/traces?sslmode=require", listener.local_addr().expect("an address"));
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("accepts");
+            // SSLRequest: https://www.postgresql.org/docs/current/protocol-message-formats.html
+            stream.read_exact(&mut [0; 8]).await.expect("asks");
+            stream.write_all(b"N").await.expect("answers");
+        }
+    });
+    let options = PostgresOptions { acquire_timeout: Duration::from_secs(5), ..PostgresOptions::new(url) };
+    let message = PostgresStore::connect_writer(&options).await.expect_err("refused").to_string();
     assert!(message.to_lowercase().contains("tls"), "{message}");
+    server.abort();
 }
 
 #[tokio::test]
