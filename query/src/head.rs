@@ -46,6 +46,8 @@ struct Summary<'a> {
     event_count: u64,
     /// Events that are still there.
     stored_events: u64,
+    /// Events that happened, an estimate where programs sample: those counted, and those that sampling left out beside them.
+    estimated_events: u64,
     /// Whether events that were sent twice are known not to be counted twice.
     exact: bool,
     failures: u64,
@@ -123,6 +125,7 @@ fn v2_head(summary: &TraceSummary) -> Result<String, serde_json::Error> {
             status_inferred: summary.status.inferred,
             event_count: summary.event_count,
             stored_events: summary.stored_events,
+            estimated_events: summary.event_count.saturating_add(summary.left_out),
             exact: summary.exact,
             failures: summary.failures,
             event_types: KindSet(summary.event_types).iter().map(|kind| kind.name()).collect(),

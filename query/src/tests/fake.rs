@@ -55,6 +55,7 @@ pub fn summary(trace_id: Uuid, start_us: i64, chunks: &[Chunk]) -> TraceSummary 
         end_us: Some(start_us + 5),
         event_count: events,
         stored_events: events,
+        left_out: 0,
         event_types: 1,
         failures: 0,
         first_error: None,

@@ -108,10 +108,15 @@ async fn figures_that_were_not_measured_are_zero_in_v1_and_null_in_v2() {
 async fn v2_tells_what_each_client_recorded_and_what_is_missing() {
     let (ids, reader) = traces(1);
     let client = ClientRow { client_id: "c".into(), recorded: 10, stored: 4, dropped: 3, rejected: 1 };
-    reader.state.lock().unwrap().traces[0].clients.push(client);
+    {
+        let trace = &mut reader.state.lock().unwrap().traces[0];
+        trace.clients.push(client);
+        trace.left_out = 18;
+    }
     let answer = ask_v2(&reader, &get(Dialect::V2, ids[0])).await;
     let summary = &answer["TraceData"]["trace"]["summary"];
     assert_eq!((&summary["event_count"], &summary["exact"]), (&json!(2), &json!(false)));
+    assert_eq!(summary["estimated_events"], 20, "where programs sample");
     assert_eq!(
         summary["clients"][0],
         json!({"client_id": "c", "recorded": 10, "present": 4, "missing": 6, "dropped": 3, "rejected": 1, "not_arrived": 2})

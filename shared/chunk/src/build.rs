@@ -15,6 +15,7 @@ use crate::envelope::Chunk;
 use crate::header::{Codec, Encoding, ErrorMark, HEADER_VERSION, Header, Origin};
 use crate::index::{Edge, Index};
 use crate::kind::{EventKind, KindSet};
+use crate::left_out::LeftOut;
 use crate::names::{MAX_NAME_BYTES, sanitize_error, sanitize_name};
 
 /// Why an event was refused. `Display` is what the client gets.
@@ -209,23 +210,28 @@ impl ChunkBuilder {
             }
         }
 
-        let bytes = measured_bytes(event);
+        let bytes = measured_bytes(event).unwrap_or(0);
+        // A message is told by `MessageSent` and again by `DataFlow`: its bytes are the edge's there, not the actor's.
+        let actor_bytes = if kind == EventKind::DataFlow { 0 } else { bytes };
         let time_ns = measured_time_ns(event);
+        let left_out = |bytes| {
+            let beside = |rate| LeftOut::beside(rate, bytes, time_ns.unwrap_or(0));
+            event.sample_rate().map(beside)
+        };
         let actor = self.index.actor(&names.actor);
         actor.events += 1;
         actor.failures += u64::from(failed);
         actor.event_types |= 1 << kind as u8;
-        // A message is told by `MessageSent` and again by `DataFlow`: its bytes are the edge's there, not the actor's.
-        if kind != EventKind::DataFlow {
-            actor.bytes = actor.bytes.saturating_add(bytes.unwrap_or(0));
-        }
+        actor.bytes = actor.bytes.saturating_add(actor_bytes);
+        LeftOut::merge_into(&mut actor.left_out, left_out(actor_bytes).as_ref());
         if let Some(time_ns) = time_ns {
             actor.time.get_or_insert_default().add(time_ns);
         }
         if let Some([from_port, to_actor, to_port]) = &names.flow {
             let edge = self.index.edge(Edge { from_actor: &names.actor, from_port, to_actor, to_port });
             edge.count += 1;
-            edge.bytes = edge.bytes.saturating_add(bytes.unwrap_or(0));
+            edge.bytes = edge.bytes.saturating_add(bytes);
+            LeftOut::merge_into(&mut edge.left_out, left_out(bytes).as_ref());
             if let Some(time_ns) = time_ns {
                 edge.time.get_or_insert_default().add(time_ns);
             }

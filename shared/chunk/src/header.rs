@@ -8,6 +8,7 @@ use prost::Message;
 use uuid::Uuid;
 
 use crate::histogram::TimeStats;
+use crate::left_out::LeftOut;
 
 /// The header version this build writes. Readers accept this and the one before.
 pub const HEADER_VERSION: u32 = 1;
@@ -153,6 +154,9 @@ pub struct ActorStats {
     /// Bit mask of event types, bit = [`crate::EventKind`].
     #[prost(uint32, tag = "6")]
     pub event_types: u32,
+    /// What sampling left out beside these events; none where nothing was sampled, and from builds that did not tell.
+    #[prost(message, optional, tag = "7")]
+    pub left_out: Option<LeftOut>,
 }
 
 /// Counts of one edge (a connection between two ports) in the chunk. Counted from `DataFlow` events alone.
@@ -179,6 +183,9 @@ pub struct EdgeStats {
     /// Execution times, where measured.
     #[prost(message, optional, tag = "7")]
     pub time: Option<TimeStats>,
+    /// What sampling left out beside these messages, as of an actor.
+    #[prost(message, optional, tag = "8")]
+    pub left_out: Option<LeftOut>,
 }
 
 /// The header of a chunk. Times are µs since the epoch; `received_us` is the server's clock, event times are the clients'.
@@ -284,6 +291,13 @@ impl Header {
     /// The execution's id, where told.
     pub fn execution_uuid(&self) -> Option<Uuid> {
         self.execution_id.as_deref().map(uuid_or_nil)
+    }
+
+    /// What sampling left out beside the chunk's events: every event is an actor's.
+    pub fn left_out(&self) -> LeftOut {
+        let mut sum = LeftOut::default();
+        self.actors.iter().filter_map(|actor| actor.left_out.as_ref()).for_each(|left_out| sum.merge(left_out));
+        sum
     }
 
     /// The trace ids as sent, where they differ from the trace's own.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use proptest::prelude::*;
 use reflow_tracing_chunk::{
-    Chunk, ChunkBuilder, EventKind, Header, KindSet, Origin, Rejected, V1Rewrite, decode_events, merge,
+    Chunk, ChunkBuilder, EventKind, Header, KindSet, LeftOut, Origin, Rejected, V1Rewrite, decode_events, merge,
 };
 use reflow_tracing_protocol::codec::Codec;
 use reflow_tracing_protocol::{TraceEvent, TraceEventType};
@@ -48,6 +48,33 @@ fn header_tells_what_is_inside() {
     let bad = &header.actors[0];
     assert_eq!((bad.actor.as_str(), bad.events, bad.failures), ("bad", 2, 1));
     assert_eq!(bad.time.as_ref().map(|time| (time.count, time.max_ns)), Some((1, 1_500)), "zeros are not measurements");
+}
+
+#[test]
+fn sampled_events_say_what_was_left_out_beside_them() {
+    let sampled = |mut event: TraceEvent, rate: serde_json::Value| {
+        event.data.performance_metrics.execution_time_ns = 500;
+        event.data.custom_attributes.insert("sample_rate".into(), rate);
+        event
+    };
+    let sent = || TraceEvent::message_sent("from".into(), "out".into(), "Text".into(), 40);
+    let header = chunk_of(&[
+        sampled(flow(0), 0.1.into()),
+        sampled(flow(0), 0.25.into()),
+        flow(0),
+        sampled(sent(), 0.5.into()),
+        // None of these is a chance.
+        sampled(flow(1), 1.into()),
+        sampled(flow(1), "0.1".into()),
+    ])
+    .header;
+    let told = |left_out: Option<LeftOut>| left_out.map(|told| (told.events_milli, told.bytes, told.time_ns));
+    let edges: Vec<_> = header.edges.iter().map(|edge| (edge.count, edge.bytes, told(edge.left_out))).collect();
+    assert_eq!(edges, [(3, 30, Some((12_000, 90 + 30, 4_500 + 1_500))), (2, 20, None)]);
+    let [actor] = &header.actors[..] else { panic!("one actor") };
+    assert_eq!((actor.events, actor.bytes), (6, 40), "counts say what is there");
+    assert_eq!(told(actor.left_out), Some((13_000, 40, 6_500)), "bytes of flows are the edge's");
+    assert_eq!((header.event_count, header.left_out().events()), (6, 13));
 }
 
 #[test]

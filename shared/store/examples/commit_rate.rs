@@ -113,6 +113,7 @@ fn chunk(number: usize, shape: Shape, now_us: i64) -> Chunk {
         bytes: 24 * 40,
         time: Some(time.clone()),
         event_types: 0b11_0000,
+        left_out: None,
     };
     let names: Vec<ActorStats> = (0..=actors).map(stats).collect();
     let edges = names.windows(2).map(|pair| EdgeStats {
@@ -123,6 +124,7 @@ fn chunk(number: usize, shape: Shape, now_us: i64) -> Chunk {
         count: 30,
         bytes: 24 * 30,
         time: None,
+        left_out: None,
     });
     let header = Header {
         version: 1,

@@ -1,7 +1,7 @@
 //! What goes in and out of a store. Times are µs since the epoch.
 
 use bytes::Bytes;
-use reflow_tracing_chunk::{EndMark, ErrorMark, Header, TimeStats, Version};
+use reflow_tracing_chunk::{EndMark, ErrorMark, Header, LeftOut, TimeStats, Version};
 use reflow_tracing_protocol::ExecutionStatus;
 use uuid::Uuid;
 
@@ -45,6 +45,8 @@ pub struct TraceSummary {
     pub event_count: u64,
     /// Events that are still there: less than `event_count` when retention removed some.
     pub stored_events: u64,
+    /// Events that sampling left out, an estimate: `event_count` and this are what happened, as far as programs did not drop it.
+    pub left_out: u64,
     /// Bit mask of event types.
     pub event_types: u32,
     /// `ActorFailed` events.
@@ -171,6 +173,8 @@ pub struct ActorRow {
     pub event_types: u32,
     /// Execution times where measured.
     pub time: TimeStats,
+    /// What sampling left out beside these.
+    pub left_out: LeftOut,
 }
 
 /// Which rollup.
@@ -224,6 +228,8 @@ pub struct RollupRow {
     pub bytes: u64,
     /// Execution times where measured.
     pub time: TimeStats,
+    /// What sampling left out beside these.
+    pub left_out: LeftOut,
 }
 
 /// Which ended traces to compact.

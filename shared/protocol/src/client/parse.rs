@@ -49,6 +49,10 @@ pub struct TraceCounts {
     pub event_count: u64,
     /// Events that are still there.
     pub stored_events: u64,
+    /// Events that happened: those counted, and an estimate of those that sampling left out beside them. `None` from servers that do not
+    /// tell.
+    #[serde(default)]
+    pub estimated_events: Option<u64>,
     /// Whether events that were sent twice are known not to be counted twice.
     pub exact: bool,
     /// `ActorFailed` events.
@@ -208,6 +212,7 @@ mod tests {
         assert!(details_of(raw).unwrap().is_none());
         let summary = summary_of(raw).unwrap();
         assert_eq!((summary.counted.as_ref().unwrap().event_count, summary.version.is_none()), (3, true));
+        assert_eq!(summary.counted.as_ref().unwrap().estimated_events, None, "a server of before");
         let trace: FlowTrace = TraceDetails { summary, events: Vec::new() }.into();
         assert_eq!((trace.version.major, trace.execution_id.0), (0, trace.trace_id.0));
     }

@@ -98,8 +98,7 @@ pub struct EventData<'a> {
     pub error: Option<Str<'a>>,
     /// Figures; null or missing where not measured.
     pub performance_metrics: Option<Metrics>,
-    #[serde(rename = "custom_attributes")]
-    _custom_attributes: Attributes,
+    custom_attributes: Attributes,
 }
 
 /// The message of an event.
@@ -185,8 +184,7 @@ impl<'a> EventData<'a> {
         performance_metrics: Option<Metrics>,
         custom_attributes: Attributes,
     ) -> Self {
-        let (_state_diff, _custom_attributes) = (state_diff, custom_attributes);
-        Self { port, message, _state_diff, error, performance_metrics, _custom_attributes }
+        Self { port, message, _state_diff: state_diff, error, performance_metrics, custom_attributes }
     }
 }
 
@@ -203,6 +201,12 @@ impl<'a> Causality<'a> {
 }
 
 impl Event<'_> {
+    /// The chance with which the event was recorded, where sampling left it to chance: above 0 and below 1. An attribute of that name
+    /// that is no such number says nothing.
+    pub fn sample_rate(&self) -> Option<f64> {
+        self.data.custom_attributes.sample_rate.filter(|rate| *rate > 0.0 && *rate < 1.0)
+    }
+
     /// Whether a 0.2.1 reader cannot read the event as it stands.
     pub fn needs_v1_rewrite(&self) -> bool {
         let sized = self.data.message.as_ref().is_none_or(|message| message.size_bytes.is_some());
@@ -246,6 +250,31 @@ mod tests {
             let changed = text.replace(from, to);
             assert_ne!(changed, text);
             assert!(serde_json::from_str::<Event<'_>>(&changed).unwrap().needs_v1_rewrite());
+        }
+    }
+
+    #[test]
+    fn a_sample_rate_is_a_chance_among_the_attributes_themselves() {
+        let text = json(&TraceEvent::actor_created("a".into()));
+        for (attributes, rate) in [
+            (r#"{"sample_rate":0.1}"#, Some(0.1)),
+            (r#"{"a":[0.2],"sample_rate":2.5e-1,"b":{"sample_rate":0.3}}"#, Some(0.25)),
+            (r#"{"sample\u005frate":0.5}"#, Some(0.5)),
+            (r#"{"sample_rate":0.5,"sample_rate":0.25}"#, Some(0.25)),
+            (r#"{"a":{"sample_rate":0.1}}"#, None),
+            (r#"{"sample_rate":1}"#, None),
+            (r#"{"sample_rate":0}"#, None),
+            (r#"{"sample_rate":-0.1}"#, None),
+            (r#"{"sample_rate":44100}"#, None),
+            (r#"{"sample_rate":"0.1"}"#, None),
+            (r#"{"sample_rate":null}"#, None),
+            ("{}", None),
+        ] {
+            let changed = text.replace("\"custom_attributes\":{}", &format!("\"custom_attributes\":{attributes}"));
+            for event in [serde_json::from_str(&changed).unwrap(), Event::parse(&changed).unwrap()] {
+                let event: Event<'_> = event;
+                assert_eq!(event.sample_rate(), rate, "{attributes}");
+            }
         }
     }
 

@@ -182,7 +182,7 @@ impl<'a> Cursor<'a> {
         self.expect(",\"performance_metrics\":")?;
         let metrics = self.or_serde(|cursor| cursor.optional(Self::metrics))?;
         self.expect(",\"custom_attributes\":")?;
-        let attributes = self.or_serde(|cursor| cursor.expect("{}").map(|()| Attributes))?;
+        let attributes = self.or_serde(|cursor| cursor.expect("{}").map(|()| Attributes::default()))?;
         self.expect("}")?;
         Some(EventData::new(port, message, state_diff, error, metrics, attributes))
     }
@@ -290,6 +290,7 @@ mod tests {
         events[1].data.performance_metrics.execution_time_ns = 17;
         events[1].data.performance_metrics.cpu_usage_percent = 1.5e-3;
         events[2].data.custom_attributes.insert("k".into(), serde_json::json!({"deep": [1, null]}));
+        events[2].data.custom_attributes.insert("sample_rate".into(), serde_json::json!(0.25));
         events[3].causality.dependency_chain.push(crate::EventId::new());
         events.iter().map(|event| serde_json::to_string(event).unwrap()).collect()
     }

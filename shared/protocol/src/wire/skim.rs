@@ -1,63 +1,66 @@
-//! Checks JSON that is kept as it is: that a v1 reader will be able to read it, without building it.
+//! Checks JSON that is kept as it is: that a v1 reader will be able to read it, without building it. What headers need of it, one number, is
+//! picked out in passing.
 
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::sampling::SAMPLE_RATE;
+
 /// Deepest nesting accepted inside an attribute. Readers stop at 128 levels, and an answer nests an event deeper than its
 /// request did.
 pub const MAX_DEPTH: usize = 64;
 
-/// Any JSON value, checked (numbers in range, escapes valid, not too deep) and thrown away.
+/// Any JSON value, checked (numbers in range, escapes valid, not too deep) and thrown away, but for a number.
 #[derive(Clone, Copy, Debug)]
 struct Skim(usize);
 
 impl<'de> DeserializeSeed<'de> for Skim {
-    type Value = ();
+    type Value = Option<f64>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<f64>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Skim {
-    type Value = ();
+    type Value = Option<f64>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E>(self, _: bool) -> Result<Option<f64>, E> {
+        Ok(None)
     }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E>(self, number: i64) -> Result<Option<f64>, E> {
+        Ok(Some(number as f64))
     }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E>(self, number: u64) -> Result<Option<f64>, E> {
+        Ok(Some(number as f64))
     }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E>(self, number: f64) -> Result<Option<f64>, E> {
+        Ok(Some(number))
     }
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E>(self, _: &str) -> Result<Option<f64>, E> {
+        Ok(None)
     }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E>(self) -> Result<Option<f64>, E> {
+        Ok(None)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Option<f64>, A::Error> {
         let inner = self.deeper()?;
         while seq.next_element_seed(inner)?.is_some() {}
-        Ok(())
+        Ok(None)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<f64>, A::Error> {
         let inner = self.deeper()?;
         while map.next_key_seed(inner)?.is_some() {
             map.next_value_seed(inner)?;
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -70,9 +73,35 @@ impl Skim {
     }
 }
 
+/// Whether a key is that of the sample rate.
+struct IsRate;
+
+impl<'de> DeserializeSeed<'de> for IsRate {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for IsRate {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+        Ok(key == SAMPLE_RATE)
+    }
+}
+
 /// A JSON object of any values: `custom_attributes`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Attributes;
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attributes {
+    /// The number under [`SAMPLE_RATE`], whatever it is; the last, as for whoever builds the object.
+    pub(super) sample_rate: Option<f64>,
+}
 
 impl<'de> Deserialize<'de> for Attributes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -82,8 +111,15 @@ impl<'de> Deserialize<'de> for Attributes {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Attributes, A::Error> {
-                Skim(0).visit_map(map).map(|()| Attributes)
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Attributes, A::Error> {
+                let mut attributes = Attributes::default();
+                while let Some(is_rate) = map.next_key_seed(IsRate)? {
+                    let number = map.next_value_seed(Skim(1))?;
+                    if is_rate {
+                        attributes.sample_rate = number;
+                    }
+                }
+                Ok(attributes)
             }
         }
         deserializer.deserialize_map(Object)

@@ -1,11 +1,16 @@
 //! A server says what its clients leave out, and asks them what became of the rest.
 
 use anyhow::{Context, Result, ensure};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use reflow_tracing_protocol::client::TracingClient;
-use reflow_tracing_protocol::{FlowId, TraceEvent};
+use reflow_tracing_protocol::wire::SamplingRule;
+use reflow_tracing_protocol::{EventId, FlowId, TraceEvent};
 use reflow_tracing_tests::{Service, eventually, patience};
 
-use crate::scene::{config, event, version};
+use uuid::Uuid;
+
+use crate::scene::{Server, config, event, version};
 
 const KEPT: f64 = 0.25;
 
@@ -57,6 +62,39 @@ async fn rules_of_the_server_leave_out_what_they_say_and_keep_counts_true() -> R
     // What was left out on purpose is not missing.
     let account = &details.summary.counted.context("no counts")?.clients[0];
     assert_eq!((account.recorded, account.dropped, account.not_arrived), (details.events.len() as u64, 0, 0));
+    Ok(())
+}
+
+/// Which events are kept is read from their ids: with the same ids it is the same tenth every time.
+#[tokio::test]
+async fn counts_stay_true_where_a_tenth_is_recorded() -> Result<()> {
+    const RECORDED: u64 = 5_000;
+    let server = Server::start().await?;
+    let rules = SamplingRule::parse_all("type:MessageSent = 0.1")?;
+    let client = TracingClient::builder(config(&server.service.url())).sampling(rules).build()?;
+    client.connect_within(patience()).await?;
+    let trace_id = client.start_trace(FlowId::new("busy"), version()).await?;
+    let mut random = StdRng::seed_from_u64(7);
+    for number in 0..RECORDED {
+        let sent = TraceEvent::message_sent("worker".into(), "out".into(), "Number".into(), 8);
+        let event_id = EventId(Uuid::from_u128(random.random()));
+        client.record_event(trace_id.clone(), TraceEvent { event_id, ..sent }).await?;
+        if number % 500 == 0 {
+            client.record_event(trace_id.clone(), TraceEvent::actor_failed("worker".into(), "no".into())).await?;
+        }
+    }
+    client.flush_within(patience()).await?;
+    ensure!(client.metrics().events_sampled_out > 0, "everything was recorded");
+
+    let counted = client.get_trace_details(trace_id).await?.context("no such trace")?.summary.counted;
+    let counted = counted.context("no counts")?;
+    let sampled = counted.event_count - counted.failures;
+    assert_eq!(counted.failures, 10, "failures are recorded whole");
+    assert_eq!((counted.stored_events, counted.clients[0].missing), (sampled + 10, 0));
+    let estimated = counted.estimated_events.context("no estimate")?;
+    assert_eq!(estimated, 10 * sampled + 10, "each of a tenth stands for ten");
+    // Four standard deviations of 5,000 chances of a tenth, ten times each.
+    ensure!(estimated.abs_diff(RECORDED + 10) <= 850, "{estimated} of {RECORDED} and 10 failures");
     Ok(())
 }
 

@@ -114,6 +114,7 @@ impl State {
             row.event_count = row.event_count.saturating_sub(replacement.duplicates);
             row.stored_events = row.stored_events.saturating_sub(replacement.duplicates);
             row.failures = row.failures.saturating_sub(replacement.failures);
+            row.left_out_milli = row.left_out_milli.saturating_sub(replacement.left_out_milli);
         }
         if let Some(finish) = finish {
             let row = &mut trace.row;

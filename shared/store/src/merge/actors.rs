@@ -47,6 +47,7 @@ impl ActorSums {
             bytes: actor.bytes,
             event_types: actor.event_types,
             time: actor.time.unwrap_or_default(),
+            left_out: actor.left_out.unwrap_or_default(),
         };
         actors.into_iter().map(row).collect()
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use reflow_tracing_chunk::{Chunk, MergeError, merge};
+use reflow_tracing_chunk::{Chunk, Header, MergeError, merge};
 use reflow_tracing_protocol::ExecutionStatus;
 use uuid::Uuid;
 
@@ -44,6 +44,8 @@ pub(crate) struct Replacement {
     pub duplicates: u64,
     /// Failures among them.
     pub failures: u64,
+    /// What sampling had left out beside them, in thousandths of events.
+    pub left_out_milli: u64,
 }
 
 /// What the last window of a trace sets beside.
@@ -101,16 +103,21 @@ pub(crate) fn windows(row: &TraceRow, mut chunks: Vec<ChunkRef>, policy: &Compac
 /// Merges the chunks of a window. Takes a while: not for an async thread.
 pub(crate) fn replace(refs: &[ChunkRef], chunks: &[Chunk], policy: &CompactPolicy) -> Result<Replacement, MergeError> {
     let at = refs.iter().map(|chunk| chunk.at).max().unwrap_or(Hour { day: 0, hour: 0 });
+    let nothing = || Replacement { at, chunks: Vec::new(), duplicates: 0, failures: 0, left_out_milli: 0 };
     if chunks.is_empty() {
-        return Ok(Replacement { at, chunks: Vec::new(), duplicates: 0, failures: 0 });
+        return Ok(nothing());
     }
     let merged = merge(chunks, policy.max_chunk_bytes)?;
-    let failures = |chunks: &[Chunk]| chunks.iter().map(|chunk| u64::from(chunk.header.failures)).sum::<u64>();
     if merged.duplicates == 0 && merged.chunks.len() >= chunks.len() {
-        return Ok(Replacement { at, chunks: Vec::new(), duplicates: 0, failures: 0 });
+        return Ok(nothing());
     }
-    let gone = failures(chunks).saturating_sub(failures(&merged.chunks));
-    Ok(Replacement { at, chunks: merged.chunks, duplicates: merged.duplicates, failures: gone })
+    let gone = |count: fn(&Header) -> u64| {
+        let sum = |chunks: &[Chunk]| chunks.iter().map(|chunk| count(&chunk.header)).sum::<u64>();
+        sum(chunks).saturating_sub(sum(&merged.chunks))
+    };
+    let failures = gone(|header| u64::from(header.failures));
+    let left_out_milli = gone(|header| header.left_out().events_milli);
+    Ok(Replacement { at, chunks: merged.chunks, duplicates: merged.duplicates, failures, left_out_milli })
 }
 
 /// Chunk ids as packed rows: sorted, at most [`IDS_PER_PACK`] a row.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use reflow_tracing_chunk::{ActorStats, EdgeStats, Header};
+use reflow_tracing_chunk::{ActorStats, EdgeStats, Header, LeftOut, TimeStats};
 
 use super::names::{OTHER, UNKNOWN_FLOW, key_text};
 use crate::{Limits, RollupKind, RollupRow};
@@ -149,7 +149,7 @@ impl Rollup {
 
     /// The rows of one kind that a reader sees.
     pub fn rows(self, kind: RollupKind, minute_us: i64, flow_name: &str) -> Vec<RollupRow> {
-        let row = |count, failures, bytes, time| RollupRow {
+        let row = |count, failures, bytes, time: Option<TimeStats>, left_out: Option<LeftOut>| RollupRow {
             minute_us,
             flow_name: flow_name.to_owned(),
             actor: String::new(),
@@ -159,18 +159,20 @@ impl Rollup {
             count,
             failures,
             bytes,
-            time,
+            time: time.unwrap_or_default(),
+            left_out: left_out.unwrap_or_default(),
         };
         match kind {
             RollupKind::Flow => {
-                let mut time = reflow_tracing_chunk::TimeStats::default();
-                self.actors.values().filter_map(|actor| actor.time.as_ref()).for_each(|theirs| time.merge(theirs));
-                vec![row(self.events, self.failures, self.bytes, time)]
+                // Every event is an actor's.
+                let mut all = ActorStats::default();
+                self.actors.values().for_each(|actor| add_actor(&mut all, actor));
+                vec![row(self.events, self.failures, self.bytes, all.time, all.left_out)]
             }
             RollupKind::Actor => self
                 .actors
                 .into_values()
-                .map(|a| RollupRow { actor: a.actor, ..row(a.events, a.failures, a.bytes, a.time.unwrap_or_default()) })
+                .map(|a| RollupRow { actor: a.actor, ..row(a.events, a.failures, a.bytes, a.time, a.left_out) })
                 .collect(),
             RollupKind::Edge => self
                 .edges
@@ -180,7 +182,7 @@ impl Rollup {
                     from_port,
                     to_actor,
                     to_port,
-                    ..row(edge.count, 0, edge.bytes, edge.time.unwrap_or_default())
+                    ..row(edge.count, 0, edge.bytes, edge.time, edge.left_out)
                 })
                 .collect(),
         }
@@ -193,12 +195,14 @@ pub(crate) fn add_actor(mine: &mut ActorStats, theirs: &ActorStats) {
     mine.failures = mine.failures.saturating_add(theirs.failures);
     mine.bytes = mine.bytes.saturating_add(theirs.bytes);
     mine.event_types |= theirs.event_types;
+    LeftOut::merge_into(&mut mine.left_out, theirs.left_out.as_ref());
     if let Some(time) = &theirs.time {
         mine.time.get_or_insert_default().merge(time);
     }
 }
 
 fn add_edge(mine: &mut EdgeStats, theirs: &EdgeStats) {
+    LeftOut::merge_into(&mut mine.left_out, theirs.left_out.as_ref());
     mine.count = mine.count.saturating_add(theirs.count);
     mine.bytes = mine.bytes.saturating_add(theirs.bytes);
     if let Some(time) = &theirs.time {

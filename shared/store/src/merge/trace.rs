@@ -4,7 +4,7 @@
 //! against each other.
 
 use prost::Message;
-use reflow_tracing_chunk::{Header, Origin};
+use reflow_tracing_chunk::{Header, LeftOut, Origin};
 use reflow_tracing_protocol::ExecutionStatus;
 use uuid::Uuid;
 
@@ -40,6 +40,8 @@ pub(crate) struct TraceRow {
     pub last_active_us: Option<i64>,
     pub event_count: u64,
     pub stored_events: u64,
+    /// What sampling left out beside `event_count`, in thousandths of events.
+    pub left_out_milli: u64,
     pub event_types: u32,
     pub failures: u64,
     /// [`marks::error_key`]; the least wins.
@@ -78,6 +80,7 @@ impl TraceRow {
             last_active_us: (has_events || header.started_us.is_some()).then_some(header.received_us),
             event_count: events,
             stored_events: events,
+            left_out_milli: header.left_out().events_milli,
             event_types: header.event_types,
             failures: u64::from(header.failures),
             first_error: header.first_error.as_ref().map(marks::error_key),
@@ -100,6 +103,7 @@ impl TraceRow {
         greatest(&mut self.last_active_us, other.last_active_us);
         self.event_count += other.event_count;
         self.stored_events += other.stored_events;
+        self.left_out_milli = self.left_out_milli.saturating_add(other.left_out_milli);
         self.event_types |= other.event_types;
         self.failures += other.failures;
         least(&mut self.first_error, other.first_error);
@@ -134,6 +138,7 @@ impl TraceRow {
             end_us: self.last_event_us,
             event_count: self.event_count,
             stored_events: self.stored_events,
+            left_out: LeftOut { events_milli: self.left_out_milli, ..LeftOut::default() }.events(),
             event_types: self.event_types,
             failures: self.failures,
             first_error: self.first_error.as_deref().and_then(marks::read_error),

@@ -101,12 +101,13 @@ async fn swap(
         .await?;
     }
     sqlx::query(
-        "UPDATE traces SET event_count = event_count - $2, stored_events = stored_events - $2, failures = failures - $3 \
-         WHERE seq = $1",
+        "UPDATE traces SET event_count = event_count - $2, stored_events = stored_events - $2, failures = failures - $3, \
+         left_out_milli = GREATEST(left_out_milli - $4, 0) WHERE seq = $1",
     )
     .bind(seq)
     .bind(signed(replacement.duplicates))
     .bind(signed(replacement.failures))
+    .bind(signed(replacement.left_out_milli))
     .execute(&mut *connection)
     .await?;
 

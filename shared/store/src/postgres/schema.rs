@@ -17,6 +17,7 @@ const MIGRATIONS: &[Migration] = &[
         name: "compatibility",
         sql: include_str!("../../migrations/postgres/0003_compatibility.sql"),
     },
+    Migration { version: 4, name: "sampling", sql: include_str!("../../migrations/postgres/0004_sampling.sql") },
 ];
 
 /// First number of all our advisory locks: "rflw".

@@ -17,10 +17,10 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 /// LEAST and GREATEST pass over NULL.
 const MERGE_TRACES: &str = "INSERT INTO traces AS t (trace_id, tenant, flow_rank, flow_id, flow_name, execution_id, version, metadata, \
      first_event_us, last_event_us, first_received_us, last_active_us, event_count, stored_events, event_types, failures, \
-     first_error, ended, closed_us, exact, loose_chunks) \
+     first_error, ended, closed_us, exact, loose_chunks, left_out_milli) \
      SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::uuid[], $7::bytea[], $8::bytea[], \
      $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], \
-     $17::bytea[], $18::bytea[], $19::bigint[], $20::smallint[], $21::bigint[]) \
+     $17::bytea[], $18::bytea[], $19::bigint[], $20::smallint[], $21::bigint[], $22::bigint[]) \
      ON CONFLICT (trace_id, tenant) DO UPDATE SET \
      flow_rank = CASE WHEN t.flow_rank IS NULL OR (EXCLUDED.flow_rank, EXCLUDED.flow_id, EXCLUDED.flow_name) < (t.flow_rank, t.flow_id, t.flow_name) THEN EXCLUDED.flow_rank ELSE t.flow_rank END, \
      flow_id = CASE WHEN t.flow_rank IS NULL OR (EXCLUDED.flow_rank, EXCLUDED.flow_id, EXCLUDED.flow_name) < (t.flow_rank, t.flow_id, t.flow_name) THEN EXCLUDED.flow_id ELSE t.flow_id END, \
@@ -40,7 +40,8 @@ const MERGE_TRACES: &str = "INSERT INTO traces AS t (trace_id, tenant, flow_rank
      ended = GREATEST(t.ended, EXCLUDED.ended), \
      closed_us = GREATEST(t.closed_us, EXCLUDED.closed_us), \
      exact = LEAST(t.exact, EXCLUDED.exact), \
-     loose_chunks = t.loose_chunks + EXCLUDED.loose_chunks \
+     loose_chunks = t.loose_chunks + EXCLUDED.loose_chunks, \
+     left_out_milli = t.left_out_milli + EXCLUDED.left_out_milli \
      RETURNING trace_id, tenant, seq, event_count";
 
 pub(super) struct Steps<'t> {
@@ -108,6 +109,7 @@ impl CommitSteps for Steps<'_> {
             .bind(column(&rows, |row| row.closed_us))
             .bind(column(&rows, |row| i16::from(row.exact)))
             .bind(column(&rows, |row| signed(row.loose_chunks)))
+            .bind(column(&rows, |row| signed(row.left_out_milli)))
             .fetch_all(&mut *self.connection)
             .await?;
         let read =

@@ -17,7 +17,7 @@ pub(crate) struct Migration {
 
 /// The oldest schema version that this build can read, for a query service that is newer than the writers. It can write the newest
 /// alone, which writers see to themselves.
-const OLDEST_READABLE: i64 = 2;
+const OLDEST_READABLE: i64 = 4;
 
 /// What a migration found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,12 +72,16 @@ fn newest(all: &[Migration]) -> i64 {
 
 /// Whether a reader can work with a schema.
 pub(crate) fn check_readable(all: &[Migration], found: Schema) -> Result<(), StoreError> {
+    check_readable_from(OLDEST_READABLE, all, found)
+}
+
+fn check_readable_from(oldest: i64, all: &[Migration], found: Schema) -> Result<(), StoreError> {
     let (version, build) = (found.version, newest(all));
     let reason = if version == 0 {
         "there is no schema yet: start a writer or run its migrate command".to_owned()
-    } else if version < OLDEST_READABLE {
+    } else if version < oldest {
         format!(
-            "the schema has version {version}, and this build reads {OLDEST_READABLE} to {build}: run its writer's migrate command"
+            "the schema has version {version}, and this build reads {oldest} to {build}: run its writer's migrate command"
         )
     } else if version > build && found.readable_from > build {
         too_new("read", version, found.readable_from, build)
@@ -147,10 +151,10 @@ mod tests {
 
     #[test]
     fn readers_accept_what_they_know_and_what_was_only_expanded() {
-        let reads = |found| check_readable(ALL, found).is_ok();
+        let reads = |found| check_readable_from(2, ALL, found).is_ok();
         assert!(!reads(Schema::default()));
-        assert!(!reads(schema(OLDEST_READABLE - 1, 1, 1)));
-        assert!(reads(schema(OLDEST_READABLE, OLDEST_READABLE, OLDEST_READABLE)) && reads(schema(3, 3, 3)));
+        assert!(!reads(schema(1, 1, 1)));
+        assert!(reads(schema(2, 2, 2)) && reads(schema(3, 3, 3)));
         assert!(reads(schema(9, 3, 4)), "a reader does not mind what writers mind");
         assert!(!reads(schema(9, 4, 4)));
     }
@@ -158,7 +162,7 @@ mod tests {
     #[test]
     fn a_refusal_names_the_schema_and_the_build() {
         for error in [
-            check_readable(ALL, schema(9, 7, 8)).expect_err("refused"),
+            check_readable_from(2, ALL, schema(9, 7, 8)).expect_err("refused"),
             pending(ALL, schema(9, 7, 8)).expect_err("refused"),
         ] {
             assert_eq!(error.kind, StoreErrorKind::Schema);

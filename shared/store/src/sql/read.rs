@@ -17,7 +17,8 @@ use crate::{
 /// Columns of a summary, in the order [`trace_row`] reads them.
 pub(crate) const TRACE_COLUMNS: &str = "t.seq, t.trace_id, t.tenant, t.flow_rank, t.flow_id, t.flow_name, t.execution_id, \
      t.version, t.metadata, t.first_event_us, t.last_event_us, t.first_received_us, t.last_active_us, t.event_count, \
-     t.stored_events, t.event_types, t.failures, t.first_error, t.ended, t.closed_us, CAST(t.exact AS BIGINT), t.loose_chunks";
+     t.stored_events, t.event_types, t.failures, t.first_error, t.ended, t.closed_us, CAST(t.exact AS BIGINT), t.loose_chunks, \
+     t.left_out_milli";
 
 /// Up to so many traces of an actor are looked up one by one and sorted without looking further.
 const FEW_TRACES: u64 = 1_000;
@@ -56,6 +57,7 @@ pub(crate) fn trace_row(row: &impl Columns) -> Row<(i64, TraceRow)> {
         closed_us: row.int_opt(19)?,
         exact: row.int(20)? != 0,
         loose_chunks: row.count(21)?,
+        left_out_milli: row.count(22)?,
     };
     Ok((row.int(0)?, trace))
 }

@@ -65,8 +65,8 @@ static WRITE_ROLLUPS: Multi = Multi::new(
 static MERGE_TRACES: Multi = Multi::new(
     "INSERT INTO traces (trace_id, tenant, flow_rank, flow_id, flow_name, execution_id, version, metadata, first_event_us, \
      last_event_us, first_received_us, last_active_us, event_count, stored_events, event_types, failures, first_error, ended, \
-     closed_us, exact, loose_chunks) VALUES ",
-    21,
+     closed_us, exact, loose_chunks, left_out_milli) VALUES ",
+    22,
     " ON CONFLICT (trace_id, tenant) DO UPDATE SET \
      flow_rank = iif(flow_rank IS NULL OR (excluded.flow_rank, excluded.flow_id, excluded.flow_name) < (flow_rank, flow_id, flow_name), excluded.flow_rank, flow_rank), \
      flow_id = iif(flow_rank IS NULL OR (excluded.flow_rank, excluded.flow_id, excluded.flow_name) < (flow_rank, flow_id, flow_name), excluded.flow_id, flow_id), \
@@ -86,7 +86,8 @@ static MERGE_TRACES: Multi = Multi::new(
      ended = max(coalesce(ended, excluded.ended), coalesce(excluded.ended, ended)), \
      closed_us = max(coalesce(closed_us, excluded.closed_us), coalesce(excluded.closed_us, closed_us)), \
      exact = exact & excluded.exact, \
-     loose_chunks = loose_chunks + excluded.loose_chunks \
+     loose_chunks = loose_chunks + excluded.loose_chunks, \
+     left_out_milli = left_out_milli + excluded.left_out_milli \
      RETURNING trace_id, tenant, seq, event_count",
 );
 
@@ -143,7 +144,7 @@ impl CommitSteps for Steps<'_> {
                 row.count(trace.event_count).count(trace.stored_events);
                 row.add(i64::from(trace.event_types)).count(trace.failures);
                 row.add(trace.first_error.as_deref()).add(trace.ended.as_deref()).add(trace.closed_us);
-                row.add(trace.exact).count(trace.loose_chunks)
+                row.add(trace.exact).count(trace.loose_chunks).count(trace.left_out_milli)
             })
             .await?;
         let read = |row: &_| {

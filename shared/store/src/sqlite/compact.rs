@@ -98,12 +98,13 @@ async fn swap(
     }
     let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     sqlx::query(
-        "UPDATE traces SET event_count = event_count - ?2, stored_events = stored_events - ?2, failures = failures - ?3 \
-         WHERE seq = ?1",
+        "UPDATE traces SET event_count = event_count - ?2, stored_events = stored_events - ?2, failures = failures - ?3, \
+         left_out_milli = max(left_out_milli - ?4, 0) WHERE seq = ?1",
     )
     .bind(seq)
     .bind(signed(replacement.duplicates))
     .bind(signed(replacement.failures))
+    .bind(signed(replacement.left_out_milli))
     .execute(&mut *connection)
     .await?;
 

@@ -15,6 +15,7 @@ const MIGRATIONS: &[Migration] = &[
         name: "compatibility",
         sql: include_str!("../../migrations/sqlite/0003_compatibility.sql"),
     },
+    Migration { version: 4, name: "sampling", sql: include_str!("../../migrations/sqlite/0004_sampling.sql") },
 ];
 
 const CONTEXT: &str = "migrating the database";

@@ -82,6 +82,9 @@ suite! {
         what_is_over_a_limit_is_counted_under_other,
         too_many_flows_go_to_other,
         too_many_actors_of_a_trace_are_found_as_other;
+    sampling:
+        what_was_left_out_stands_beside_what_is_counted,
+        doubles_stand_for_nothing_more_once_they_are_found;
     compaction:
         small_chunks_become_few_and_counts_exact,
         a_chunk_that_comes_again_after_compaction_counts_once,

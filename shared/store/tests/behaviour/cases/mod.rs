@@ -6,5 +6,6 @@ pub mod order;
 pub mod query;
 pub mod retention;
 pub mod rollup;
+pub mod sampling;
 pub mod summary;
 pub mod totals;

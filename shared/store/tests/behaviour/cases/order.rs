@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use reflow_tracing_chunk::{Chunk, EndStatus, Origin};
+use reflow_tracing_chunk::{Chunk, EndStatus, LeftOut, Origin};
 use reflow_tracing_store::{RollupKind, RollupQuery, Store};
 
 use crate::support::*;
@@ -58,6 +58,11 @@ fn build(number: usize, spec: &Spec) -> Chunk {
         let names = [NAMES[spec.events as usize], "everywhere"];
         one = one.actors(names.iter().map(|name| actor(name, u64::from(spec.events))).collect());
         one.header.edges = vec![edge(names[0], names[1], 2)];
+        if spec.at % 2 == 0 {
+            let left_out = LeftOut { events_milli: 1_667 * u64::from(spec.events), bytes: 7, time_ns: 11 };
+            one.header.actors[0].left_out = Some(left_out);
+            one.header.edges[0].left_out = Some(left_out);
+        }
         one.header.event_types = 1 << spec.events;
         if let Some((at, name)) = spec.failure {
             one = one.failed(T0 + at, NAMES[name]);

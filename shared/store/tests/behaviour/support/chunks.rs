@@ -48,7 +48,15 @@ pub fn chunk(trace: u128, chunk: u128, received_us: i64, events: u32) -> Chunk {
 pub fn actor(name: &str, events: u64) -> ActorStats {
     let mut time = TimeStats::default();
     time.add(1000 * events);
-    ActorStats { actor: name.to_owned(), events, failures: 0, bytes: 10 * events, time: Some(time), event_types: 16 }
+    ActorStats {
+        actor: name.to_owned(),
+        events,
+        failures: 0,
+        bytes: 10 * events,
+        time: Some(time),
+        event_types: 16,
+        left_out: None,
+    }
 }
 
 pub fn edge(from: &str, to: &str, count: u64) -> EdgeStats {
@@ -60,6 +68,7 @@ pub fn edge(from: &str, to: &str, count: u64) -> EdgeStats {
         count,
         bytes: 24 * count,
         time: None,
+        left_out: None,
     }
 }
 

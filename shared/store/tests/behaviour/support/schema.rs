@@ -25,8 +25,8 @@ pub trait Upgraded {
     fn undo(&self) -> &'static [&'static str];
 
     /// Makes the schema what the build of an older version left.
-    async fn back_to(&self, version: usize) {
-        for undo in self.undo()[version - 1..].iter().rev() {
+    async fn back_to(&self, version: i64) {
+        for undo in self.undo().iter().skip(version as usize - 1).rev() {
             self.sql(undo).await;
         }
         self.sql(&format!("DELETE FROM schema_migrations WHERE version > {version}")).await;
@@ -69,6 +69,7 @@ impl Upgraded for Sqlite {
             "DROP TRIGGER traces_counted_in; DROP TRIGGER traces_counted_out; DROP TRIGGER traces_counted_over; \
              DROP TABLE trace_counts; DROP INDEX traces_by_state; DROP INDEX traces_by_error",
             "DROP TABLE schema_compatibility",
+            "ALTER TABLE traces DROP COLUMN left_out_milli",
         ]
     }
 }
@@ -105,6 +106,7 @@ impl Upgraded for Postgres {
         &[
             "DROP FUNCTION traces_counted CASCADE; DROP TABLE trace_counts; DROP INDEX traces_by_state, traces_by_error",
             "DROP TABLE schema_compatibility",
+            "ALTER TABLE traces DROP COLUMN left_out_milli",
         ]
     }
 }
