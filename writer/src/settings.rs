@@ -35,14 +35,12 @@ pub fn sqlite(config: &Config) -> SqliteOptions {
 /// Without a url, which the rules of the configuration make sure of.
 pub fn postgres(config: &Config) -> anyhow::Result<PostgresOptions> {
     let postgres = &config.storage.postgres;
-    let url = postgres.connection_url.as_ref();
-    let url = url.ok_or_else(|| anyhow::anyhow!("storage.postgres.connection_url is not set"))?;
     Ok(PostgresOptions {
         max_connections: postgres.max_connections,
         min_connections: postgres.min_connections,
         acquire_timeout: postgres.acquire_timeout(),
         trace_idle: config.retention.trace_idle(),
-        ..PostgresOptions::new(url.expose())
+        ..PostgresOptions::new(postgres.url()?)
     })
 }
 

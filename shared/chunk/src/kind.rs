@@ -1,5 +1,7 @@
 //! Event types as small numbers and as a set in a `u32`.
 
+use reflow_tracing_protocol::wire::EVENT_TYPES;
+
 /// The type of an event without its fields. The number is the bit in a mask and is stored: never renumber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -46,19 +48,7 @@ impl EventKind {
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::ActorCreated => "ActorCreated",
-            Self::ActorStarted => "ActorStarted",
-            Self::ActorCompleted => "ActorCompleted",
-            Self::ActorFailed => "ActorFailed",
-            Self::MessageSent => "MessageSent",
-            Self::MessageReceived => "MessageReceived",
-            Self::StateChanged => "StateChanged",
-            Self::PortConnected => "PortConnected",
-            Self::PortDisconnected => "PortDisconnected",
-            Self::DataFlow => "DataFlow",
-            Self::NetworkEvent => "NetworkEvent",
-        }
+        EVENT_TYPES[self as usize]
     }
 }
 
@@ -93,5 +83,17 @@ impl FromIterator<EventKind> for KindSet {
         let mut set = Self::default();
         kinds.into_iter().for_each(|kind| set.insert(kind));
         set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_those_of_the_variants() {
+        for (number, kind) in EventKind::ALL.into_iter().enumerate() {
+            assert_eq!((kind as usize, kind.name()), (number, format!("{kind:?}").as_str()));
+        }
     }
 }

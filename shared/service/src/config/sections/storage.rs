@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use anyhow::Context;
+
 use super::super::{
     keys::{choice, section},
     secret::Secret,
@@ -160,5 +162,15 @@ impl Postgres {
     /// How long to wait for a free connection.
     pub fn acquire_timeout(&self) -> Duration {
         Duration::from_secs(self.acquire_timeout_secs)
+    }
+
+    /// The URL of the database.
+    ///
+    /// # Errors
+    ///
+    /// When it is not set, which the rules of the configuration make sure of where it is needed.
+    pub fn url(&self) -> anyhow::Result<&str> {
+        let url = self.connection_url.as_ref().context("storage.postgres.connection_url is not set")?;
+        Ok(url.expose())
     }
 }
