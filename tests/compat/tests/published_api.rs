@@ -1,4 +1,4 @@
-//! The same file as in `shared/protocol/tests`, against the published crate: what it says of the published face is true.
+//! The same files as in `shared/protocol/tests`, against the published crate: what they say of the published face is true.
 
-#[path = "../../../shared/protocol/tests/published_api.rs"]
+#[path = "../../../shared/protocol/tests/published_api/main.rs"]
 mod published_api;
