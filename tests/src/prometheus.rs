@@ -18,7 +18,7 @@ use crate::{
 pub struct Prometheus {
     process: Process,
     port: Port,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Prometheus {
@@ -37,8 +37,16 @@ impl Prometheus {
             .arg("--storage.tsdb.path")
             .arg(folder.path().join("data"))
             .args(["--web.listen-address", &format!("127.0.0.1:{}", port.number())]);
+        Self::spawn(&spec, port, Some(folder)).await
+    }
+
+    /// Starts one as somebody else's file says; it listens on this port of 127.0.0.1. A folder given is kept as long as it runs.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn spawn(spec: &Spec, port: Port, folder: Option<TempDir>) -> Result<Self> {
         let number = port.number();
-        let mut server = Self { process: Process::spawn(&spec)?, port, _folder: folder };
+        let mut server = Self { process: Process::spawn(spec)?, port, _folder: folder };
         let outcome = eventually(patience(), || async {
             let answer = http::get(number, "/-/ready").await?;
             ensure!(answer.status == 200, "/-/ready answers {}: {}", answer.status, answer.body);

@@ -68,6 +68,15 @@ impl Redis {
         self.process.kill9().await
     }
 
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn terminate(&mut self) -> Result<()> {
+        self.process.terminate(patience()).await?;
+        Ok(())
+    }
+
     /// Starts it again, on the same port and the same data; kills it first if it runs.
     ///
     /// # Errors

@@ -1,23 +1,19 @@
 //! The load balancer, in front of real collectors.
 
-mod balancer;
-mod dns;
-
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use reflow_tracing_tests::{
-    Client, Cluster, Load, NatsServer, Process, answers, events, eventually,
+    Balancer, Client, Cluster, Load, NatsServer, Process, answers, events, eventually,
     executable::executable,
     frames::{self, Batch},
+    haproxy::{Network, Ports},
     load::Options,
     patience,
     process::Spec,
 };
 use tempfile::TempDir;
-
-pub use self::balancer::{Balancer, Network, Ports};
 
 /// As many programs as three collectors can share evenly.
 const PROGRAMS: usize = 9;
@@ -150,8 +146,7 @@ async fn the_balancer_lets_those_inside_stay_when_it_stops() -> Result<()> {
     let mut inside = balancer.connect().await?;
     record(&mut inside).await?;
     // What docker stop sends, by the compose file.
-    let pid = balancer.process.pid().to_string();
-    ensure!(std::process::Command::new("sh").args(["-c", &format!("kill -s USR1 {pid}")]).status()?.success());
+    balancer.process.signal("USR1")?;
     eventually(patience(), || async {
         ensure!(balancer.connect().await.is_err(), "somebody new was let in");
         Ok(())

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,18 +17,29 @@ type Names = Arc<Mutex<BTreeMap<String, Vec<Ipv4Addr>>>>;
 #[derive(Debug)]
 pub struct NameServer {
     names: Names,
-    port: u16,
+    address: SocketAddr,
     /// The thread ends when this is dropped.
     _alive: Arc<()>,
 }
 
 impl NameServer {
-    /// Knows nobody yet.
+    /// On any port. Knows nobody yet.
+    ///
+    /// # Errors
+    /// When it cannot listen.
     pub fn start() -> Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("no UDP socket")?;
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// On an address of the caller's: programs that read `/etc/resolv.conf` ask port 53.
+    ///
+    /// # Errors
+    /// When it cannot listen there.
+    pub fn start_at(address: SocketAddr) -> Result<Self> {
+        let socket = UdpSocket::bind(address).with_context(|| format!("cannot listen on {address}"))?;
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         let (names, alive) = (Names::default(), Arc::new(()));
-        let server = Self { names: names.clone(), port: socket.local_addr()?.port(), _alive: alive.clone() };
+        let server = Self { names: names.clone(), address: socket.local_addr()?, _alive: alive.clone() };
         std::thread::spawn(move || {
             let mut packet = [0; 1_024];
             // The server holds the other one.
@@ -42,9 +53,10 @@ impl NameServer {
         Ok(server)
     }
 
-    /// Where it listens, on 127.0.0.1.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Makes a name stand for these addresses from now on.
