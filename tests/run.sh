@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test against real servers, from anywhere: tests/run.sh
 #
-# Installs what is missing of nats-server, postgresql, redis-server, haproxy, docker-compose, prometheus, Chromium and a
+# Installs what is missing of nats-server, postgresql, redis-server, haproxy, docker-compose, prometheus and its node exporter, Chromium and a
 # compiler for wasm32 (apt-get), builds once, runs the tests of the workspace, then those of the compat workspace and those in
 # a browser, and prints the seconds of each stage. Each test starts its own servers in a folder under one temp folder;
 # whatever happens, also on failure or ctrl-C, nothing is left running.
@@ -90,6 +90,7 @@ install_servers() {
     command -v haproxy >/dev/null || missing+=(haproxy)
     command -v docker-compose >/dev/null || missing+=(docker-compose) # checks the compose files; there is no engine
     command -v promtool >/dev/null || missing+=(prometheus)
+    command -v prometheus-node-exporter >/dev/null || missing+=(prometheus-node-exporter)
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
     mapfile -t -O "${#missing[@]}" missing < <(tests/browser/wasm.sh packages)

@@ -1,10 +1,11 @@
 """Copies inside of the chart are the files that they are copies of, and operators get all of them."""
 
 import json
+import re
 
 import yaml
 
-from chart import CHART, ROOT, rendered
+from chart import CASES, CHART, ROOT, rendered
 from generate import copies
 
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
@@ -52,3 +53,20 @@ def test_jobs_have_the_names_that_alerts_and_dashboards_know():
         )
         made.add(service["metadata"]["labels"][monitor["spec"]["jobLabel"]])
     assert made == {"collector", "writer", "query"} and made <= jobs
+
+
+def test_the_alert_of_full_volumes_knows_the_claims_of_every_release():
+    [rule] = [
+        rule
+        for group in yaml.safe_load(ALERTS.read_text())["groups"]
+        for rule in group["rules"]
+        if rule["alert"] == "ReflowVolumeNearlyFull"
+    ]
+    [pattern] = re.findall(r'persistentvolumeclaim=~"([^"]+)"', rule["expr"])
+    claims = []
+    for name in CASES:
+        for servers in rendered(name).of("StatefulSet"):
+            for template in servers["spec"]["volumeClaimTemplates"]:
+                claims.append(f"{template['metadata']['name']}-{servers['metadata']['name']}-0")
+    assert {"nats", "postgres"} == {claim.split("-")[-2] for claim in claims}
+    assert all(re.fullmatch(pattern, claim) for claim in claims), claims

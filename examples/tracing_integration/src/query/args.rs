@@ -42,6 +42,9 @@ pub struct Args {
     /// How many traces at most, newest first
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..), value_name = "COUNT")]
     pub limit: u64,
+    /// Fail when no trace is found, for scripts and health checks
+    #[arg(long)]
+    pub expect: bool,
     /// How each actor performed: runs, failures, times, traffic, memory
     #[arg(long)]
     pub analyze: bool,

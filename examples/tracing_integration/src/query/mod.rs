@@ -52,6 +52,9 @@ pub async fn run(args: Args) -> Result<()> {
     report::summary(&mut people, &found)?;
     people.flush()?;
     client.shutdown().await?;
+    if args.expect && found.traces.is_empty() {
+        bail!("no such trace is there");
+    }
     match left.refused.first() {
         None => Ok(()),
         Some(first) => bail!("{} of the traces are missing above: {first}", left.refused.len()),

@@ -36,14 +36,14 @@ pub fn config(file: &str, variables: &[(&str, &str)]) -> Result<Value> {
         .output()?;
     let complaints = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success() && complaints.is_empty(), "{file}: {complaints}");
-    json(&output.stdout)
+    yaml(&output.stdout)
 }
 
 /// YAML as JSON, by the parser that docker-compose brings along.
-fn json(yaml: &[u8]) -> Result<Value> {
+pub fn yaml(text: &[u8]) -> Result<Value> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("yaml");
-    fs::write(&file, yaml)?;
+    fs::write(&file, text)?;
     let program = "import json,sys,yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)";
     let output = Command::new("/usr/bin/python3").args(["-c", program]).arg(&file).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,193 +1,18 @@
 //! The services of the compose file, started as plain processes with the environment and the arguments that the file gives
-//! them, in the order and by the health checks that it gives.
-//!
-//! Replaced is only what a container has of its own: names by addresses, ports by free ones, mounted paths by theirs, and
-//! `/usr/local/bin` by the folder of our executables. What is inside others' images (Postgres' first start) is the harness's.
-
-use std::{collections::BTreeMap, fs, net::Ipv4Addr, path::PathBuf};
+//! them, in the order and by the health checks that it gives: all but Grafana, which Debian does not have.
 
 use anyhow::{Context, Result, bail, ensure};
 use reflow_tracing_tests::{
-    Client, Port, Postgres, Process, answers, events, eventually,
+    Balancer, Client, Process, answers, events, eventually,
     executable::executable,
     frames::{self, Batch},
+    haproxy::Ports,
     patience,
-    process::{Spec, find_program},
 };
-use serde_json::Value;
-use tempfile::TempDir;
 
-use super::file::{CLUSTER, STANDALONE, bind_mounts, config, environment, words};
-use crate::haproxy::{Balancer, Network, Ports};
-
-/// As hexadecimal ones can be: NATS takes some of them for numbers.
-const PASSWORDS: [(&str, &str); 3] =
-    [("POSTGRES_PASSWORD", "4postgres"), ("NATS_PASSWORD", "3e45"), ("REDIS_PASSWORD", "4redis")];
-
-/// What runs, and what a container would know by name.
-struct Cluster {
-    config: Value,
-    folder: TempDir,
-    network: Network,
-    /// What stands in the file, and what it is here.
-    replaced: Vec<(String, String)>,
-    processes: BTreeMap<String, Process>,
-}
-
-impl Cluster {
-    fn new(file: &str) -> Result<Self> {
-        Ok(Self {
-            config: config(file, &PASSWORDS)?,
-            folder: tempfile::tempdir().context("no temp folder")?,
-            network: Network::new(),
-            replaced: Vec::new(),
-            processes: BTreeMap::new(),
-        })
-    }
-
-    fn service(&self, name: &str) -> Result<&Value> {
-        self.config["services"].get(name).with_context(|| format!("no service {name}"))
-    }
-
-    fn here(&self, text: &str) -> String {
-        self.replaced.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
-    }
-
-    fn replace(&mut self, from: impl Into<String>, to: impl Into<String>) {
-        self.replaced.push((from.into(), to.into()));
-    }
-
-    /// A folder for one process.
-    fn place(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.folder.path().join(name);
-        fs::create_dir_all(&folder)?;
-        Ok(folder)
-    }
-
-    /// A program with a service's environment and arguments.
-    fn spec(&self, service: &str, name: &str, program: PathBuf, words: &[String]) -> Result<Spec> {
-        let mut spec = Spec::new(program, &self.place(name)?).args(words.iter().map(|word| self.here(word)));
-        for (key, value) in environment(self.service(service)?) {
-            spec = spec.env(key, self.here(&value));
-        }
-        Ok(spec)
-    }
-
-    /// One of our services: its command, its environment, an address of its own.
-    fn ours(&self, service: &str, name: &str, program: &str, address: Ipv4Addr, ports: &Ports) -> Result<Spec> {
-        let arguments = words(&self.service(service)?["command"])?;
-        Ok(self
-            .spec(service, name, executable(program)?, &arguments)?
-            .env("REFLOW_TRACING_HOST", address.to_string())
-            .env("REFLOW_TRACING_PORT", ports.protocol.number().to_string())
-            .env("REFLOW_TRACING_METRICS_PORT", ports.admin.number().to_string()))
-    }
-
-    /// As many of a service as the file says, each healthy by the file's own check.
-    async fn replicas(&mut self, service: &str, program: &str, ports: &Ports) -> Result<Vec<Ipv4Addr>> {
-        let check = words(&self.service(service)?["healthcheck"]["test"])?;
-        let [kind, path, arguments @ ..] = &check[..] else { bail!("no health check: {check:?}") };
-        ensure!(kind == "CMD" && *path == format!("/usr/local/bin/{program}"), "{check:?}");
-        let scale = self.service(service)?["scale"].as_u64().unwrap_or(1);
-        let mut addresses = Vec::new();
-        for number in 1..=scale {
-            let (name, address) = (format!("{service}-{number}"), self.network.address());
-            let mut process = Process::spawn(&self.ours(service, &name, program, address, ports)?)?;
-            let asking = format!("{name}-check");
-            let check = self
-                .spec(service, &asking, executable(program)?, arguments)?
-                .env("REFLOW_TRACING_HOST", address.to_string())
-                .env("REFLOW_TRACING_METRICS_PORT", ports.admin.number().to_string());
-            let healthy = eventually(patience(), || async {
-                let mut check = Process::spawn(&check)?;
-                let status = check.exit(patience()).await?;
-                ensure!(status.success(), "the health check ends with {status}: {}", check.tail());
-                Ok(())
-            });
-            healthy.await.with_context(|| format!("{name}: {}", process.tail()))?;
-            process.expect_running()?;
-            self.processes.insert(name, process);
-            addresses.push(address);
-        }
-        Ok(addresses)
-    }
-
-    /// NATS, by the file that the service mounts.
-    async fn nats(&mut self) -> Result<()> {
-        let (port, monitor) = (Port::reserve()?, Port::reserve()?);
-        let service = self.service("nats")?;
-        let arguments = words(&service["command"])?;
-        let [flag, inside] = &arguments[..] else { bail!("another command: {arguments:?}") };
-        let mounts = bind_mounts(service)?;
-        let (source, _) = mounts.iter().find(|(_, target)| target == inside).context("its file is not mounted")?;
-        let place = self.place("nats")?;
-        let mut text = fs::read_to_string(source)?;
-        for (from, to) in [
-            ("0.0.0.0:4222", format!("127.0.0.1:{}", port.number())),
-            ("0.0.0.0:8222", format!("127.0.0.1:{}", monitor.number())),
-            ("/data", place.join("data").display().to_string()),
-        ] {
-            ensure!(text.contains(from), "no {from} in {source}");
-            text = text.replacen(&format!(" {from}\n"), &format!(" \"{to}\"\n"), 1);
-        }
-        let file = place.join("nats.conf");
-        fs::write(&file, text)?;
-        let spec = self.spec("nats", "nats", find_program("nats-server")?, std::slice::from_ref(flag))?.arg(&file);
-        let mut process = Process::spawn(&spec)?;
-        // What its health check asks.
-        let asked = monitor.number();
-        let healthy = eventually(patience(), || async {
-            let answer = reflow_tracing_tests::http::get(asked, "/healthz").await?;
-            ensure!(answer.status == 200, "{}", answer.body);
-            Ok(())
-        });
-        healthy.await.with_context(|| process.tail())?;
-        process.expect_running()?;
-        self.processes.insert("nats".to_owned(), process);
-        self.replace("@nats:4222", format!("@127.0.0.1:{}", port.number()));
-        Ok(())
-    }
-
-    async fn redis(&mut self) -> Result<()> {
-        let port = Port::reserve()?;
-        let command = words(&self.service("redis")?["command"])?;
-        let [shell, flag, line] = &command[..] else { bail!("another command: {command:?}") };
-        // docker-compose prints what stands in a file: there, `$` is written twice.
-        let line = line.replace("$$", "$") + &format!(" --bind 127.0.0.1 --port {}", port.number());
-        let spec = self.spec("redis", "redis", find_program(shell)?, &[flag.clone(), line])?;
-        let mut process = Process::spawn(&spec)?;
-        let check = words(&self.service("redis")?["healthcheck"]["test"])?;
-        let [kind, check] = &check[..] else { bail!("no health check: {check:?}") };
-        ensure!(kind == "CMD-SHELL", "{kind}");
-        let check = check.replace("redis-cli", &format!("redis-cli -p {}", port.number()));
-        let check = self.spec("redis", "redis-check", find_program("sh")?, &["-c".to_owned(), check])?;
-        let healthy = eventually(patience(), || async {
-            let mut check = Process::spawn(&check)?;
-            ensure!(check.exit(patience()).await?.success(), "{}", check.tail());
-            Ok(())
-        });
-        healthy.await.with_context(|| process.tail())?;
-        process.expect_running()?;
-        self.processes.insert("redis".to_owned(), process);
-        self.replace("@redis:6379", format!("@127.0.0.1:{}", port.number()));
-        Ok(())
-    }
-
-    /// Postgres with the user, the password and the database that the image makes from the environment.
-    async fn postgres(&mut self) -> Result<Postgres> {
-        let postgres = Postgres::start().await?;
-        let environment = environment(self.service("postgres")?);
-        let set = |key: &str| environment.get(key).with_context(|| format!("no {key}"));
-        let (user, database) = (set("POSTGRES_USER")?, set("POSTGRES_DB")?);
-        let password = set("POSTGRES_PASSWORD")?;
-        postgres.sql("postgres", &format!("CREATE ROLE {user} SUPERUSER LOGIN PASSWORD '{password}'")).await?;
-        postgres.sql("postgres", &format!("CREATE DATABASE {database} OWNER {user}")).await?;
-        let url = postgres.url();
-        let address = url.rsplit('@').next().and_then(|rest| rest.split('/').find(|part| part.contains(':')));
-        self.replace("@postgres:5432", format!("@{}", address.context(url.clone())?));
-        Ok(postgres)
-    }
-}
+use super::cluster::Cluster;
+use super::file::{CLUSTER, STANDALONE, bind_mounts, words};
+use super::monitoring;
 
 async fn send(url: &str) -> Result<Batch> {
     let batch = Batch::new("composed", events::program(20));
@@ -239,6 +64,12 @@ async fn the_cluster_takes_a_batch_through_the_load_balancer_and_gives_it_back()
     }
     ensure!(postgres.sql("reflow", "SELECT sum(event_count) FROM traces").await? == "80", "not in the file's database");
 
+    let admin_ports = [("collector", &collector), ("writer", &writer), ("query", &query)];
+    let addresses = [("collector", &collectors[..]), ("writer", &writers), ("query", &queries)];
+    let prometheus =
+        monitoring::prometheus(&mut cluster, &balancer, &admin_ports, &addresses).await.context("prometheus")?;
+    monitoring::everything_is_scraped(&prometheus, 80.0).await?;
+
     demo(&mut cluster, &balancer).await.context("the demo")?;
     for (name, process) in &mut cluster.processes {
         process.expect_running().with_context(|| name.clone())?;
@@ -246,19 +77,30 @@ async fn the_cluster_takes_a_batch_through_the_load_balancer_and_gives_it_back()
     Ok(())
 }
 
-/// The demo sends by itself; its flow shows up in history.
+/// The demo sends by itself; its flow shows up in history, and its health check asks for it there.
 async fn demo(cluster: &mut Cluster, balancer: &Balancer) -> Result<()> {
     let programs = balancer.programs_url();
     cluster.replace("ws://haproxy:8080", programs.trim_end_matches('/'));
     let arguments = words(&cluster.service("demo")?["command"])?;
+    let check = words(&cluster.service("demo")?["healthcheck"]["test"])?;
+    let [kind, path, asking @ ..] = &check[..] else { bail!("no health check: {check:?}") };
+    ensure!(kind == "CMD" && path == "/usr/local/bin/query_client", "{check:?}");
+    let check = cluster.spec("demo", "demo-check", executable("query_client")?, asking)?;
+    let status = Process::spawn(&check)?.exit(patience()).await?;
+    ensure!(status.code() == Some(1), "it is well before it was started: {status}");
+
     let process = Process::spawn(&cluster.spec("demo", "demo", executable("simple_client")?, &arguments)?)?;
-    let seen = eventually(patience(), || async {
-        let query = frames::query_traces(&frames::Query::all().flow("demo").limit(1));
-        let answer = Client::connect(&balancer.people_url()).await?.ask(&query).await?;
-        ensure!(answers::found(&answer)?.1 > 0, "its trace is not there");
+    let healthy = eventually(patience(), || async {
+        let mut check = Process::spawn(&check)?;
+        let status = check.exit(patience()).await?;
+        ensure!(status.success(), "the health check ends with {status}: {}", check.tail());
         Ok(())
     });
-    seen.await.with_context(|| process.tail())
+    healthy.await.with_context(|| process.tail())?;
+    let query = frames::query_traces(&frames::Query::all().flow("demo").limit(1));
+    let answer = Client::connect(&balancer.people_url()).await?.ask(&query).await?;
+    ensure!(answers::found(&answer)?.1 > 0, "its trace is not there: {answer}");
+    Ok(())
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ fn both_folders_start_the_same_services() -> Result<()> {
     ensure!(deploy["services"] == examples["services"], "the files differ");
     ensure!(deploy["volumes"] == examples["volumes"], "the volumes differ");
     let names: Vec<_> = services(&deploy)?.into_keys().collect();
-    let wanted = "collector demo grafana haproxy migrate nats postgres prometheus query redis writer";
+    let wanted = "collector demo disks grafana haproxy migrate nats postgres prometheus query redis writer";
     ensure!(names.join(" ") == wanted, "{names:?}");
     ensure!(deploy["services"]["demo"]["profiles"] == json!(["demo"]), "the demo is started unasked");
     Ok(())
