@@ -55,6 +55,18 @@ fn services_start_once_what_they_need_is_healthy() -> Result<()> {
 }
 
 #[test]
+fn whoever_stays_has_a_health_check() -> Result<()> {
+    for file in [CLUSTER[0], STANDALONE] {
+        let config = config(file, &[])?;
+        for (name, service) in services(&config)? {
+            // The migration comes to an end instead.
+            ensure!(name == "migrate" || service["healthcheck"]["test"].is_array(), "{name} has no health check");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn nothing_is_reachable_from_other_machines() -> Result<()> {
     for file in [CLUSTER[0], STANDALONE] {
         let config = config(file, &[])?;
