@@ -84,3 +84,14 @@ def test_nats_keeps_its_quorum():
     assert config_of(objects, "collector")["bus"]["nats"]["replicas"] == 3, "an ack is to outlive one server"
     headless = objects.named("Service", servers["serviceName"])
     assert headless["spec"]["clusterIP"] == "None" and headless["spec"]["publishNotReadyAddresses"] is True
+
+
+def test_the_next_nats_server_goes_only_when_the_last_one_has_caught_up():
+    """A pod is ready once its startup probe has passed, and a rolling update waits for that. `/healthz` without a restriction is the one
+    that asks for every stream and consumer of the server."""
+    servers = render(case("minimal") | {"nats": {"enabled": True}}).one("StatefulSet", "nats")["spec"]
+    assert servers.get("updateStrategy", {}).get("type", "RollingUpdate") == "RollingUpdate"
+    [container] = servers["template"]["spec"]["containers"]
+    assert container["startupProbe"]["httpGet"] == {"path": "/healthz", "port": "monitor"}
+    # Healthy may be said while leaders still move: a moment longer before the next one goes.
+    assert servers["minReadySeconds"] >= 10

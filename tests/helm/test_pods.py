@@ -62,9 +62,29 @@ def test_selectors_match_the_pods_they_are_meant_for_and_no_others(name):
     for monitor in objects.of("ServiceMonitor"):
         chosen = [s for s in objects.of("Service") if selects(monitor["spec"]["selector"], s["metadata"]["labels"])]
         assert [component(service) for service in chosen] == [component(monitor)]
-    for _, pod in pods(objects):
-        for constraint in pod["spec"].get("topologySpreadConstraints", []):
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pods_are_spread_over_zones_and_nodes(name):
+    for thing, pod in pods(rendered(name).of("Deployment", "StatefulSet")):
+        part, constraints = component(thing), pod["spec"].get("topologySpreadConstraints", [])
+        keys = [constraint["topologyKey"] for constraint in constraints]
+        if part in COMPONENTS:
+            assert keys == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"], part
+        elif part == "nats":  # Over nodes by anti-affinity.
+            assert keys == ["topology.kubernetes.io/zone"]
+        else:  # Postgres is one.
+            assert keys == []
+        for constraint in constraints:
+            assert constraint["maxSkew"] == 1 and constraint["whenUnsatisfiable"] == "ScheduleAnyway"
+            assert constraint["labelSelector"] == thing["spec"]["selector"]
             assert selects(constraint["labelSelector"], pod["metadata"]["labels"])
+
+
+def test_spreading_can_be_left_to_the_cluster():
+    objects = render(merged(EXTERNAL, {part: {"topologySpread": False} for part in COMPONENTS}))
+    for _, pod in pods(objects.of("Deployment")):
+        assert "topologySpreadConstraints" not in pod["spec"]
 
 
 def component(thing):

@@ -12,17 +12,21 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use reflow_tracing_tests::{Process, executable::executable, process::Spec};
+use reflow_tracing_tests::{Process, process::Spec};
 use tempfile::TempDir;
 
 use super::{
+    container::Image,
     context,
     dockerfile::{self, Stage, Step, Words},
+    layers,
 };
 use crate::mounts::{Mounts, quoted};
 
-/// A cold build of all executables on a busy machine with two cores.
-const BUILD_TIME: Duration = Duration::from_secs(900);
+/// A cold build of all dependencies on a busy machine with two cores.
+const BUILD_TIME: Duration = Duration::from_secs(1_800);
+/// The stages that an engine's cache is for: kept over builds, as long as what they follow from stays the same.
+const KEPT: [&str; 2] = ["dependencies", "demo-dependencies"];
 /// What a pulled image is made of.
 const MACHINE: &str = "/bin /dev /etc /home /lib /lib32 /lib64 /libx32 /opt /proc /root /run /sbin /sys /tmp /usr /var";
 /// Of the environment, what a build on this machine needs to find its toolchain and its registry.
@@ -55,15 +59,6 @@ pub struct Build {
     stages: Vec<Stage>,
     arguments: Words,
     built: BTreeMap<String, PathBuf>,
-}
-
-/// A stage with all that it stands on: files, and how to start it.
-#[derive(Debug, Clone)]
-pub struct Image {
-    /// Its files.
-    pub root: PathBuf,
-    /// What the file says of it.
-    pub stage: Stage,
 }
 
 impl Build {
@@ -103,7 +98,40 @@ impl Build {
         if let Some(root) = self.built.get(name) {
             return Ok(root.clone());
         }
+        let kept = if KEPT.contains(&name) { Some(layers::folder()?.join(self.layer(name).await?)) } else { None };
+        let root = match kept {
+            Some(kept) if kept.exists() => kept,
+            Some(kept) => {
+                let root = self.made(name).await?;
+                layers::keep(&root, &kept)?;
+                kept
+            }
+            None => self.made(name).await?,
+        };
+        self.built.insert(name.to_owned(), root.clone());
+        Ok(root)
+    }
+
+    /// What an engine knows a stage's result by: its steps, and the content of all that is copied into it.
+    pub async fn layer(&mut self, name: &str) -> Result<String> {
         let stage = self.stage(name)?;
+        let mut digest = layers::Digest::default();
+        if self.stage(&stage.base).is_ok() {
+            digest.word(&Box::pin(self.layer(&stage.base)).await?);
+        }
+        digest.word(&format!("{:?} {:?} {:?}", stage.steps, stage.arguments, self.arguments));
+        for step in &stage.steps {
+            let Step::Copy { from, sources, .. } = step else { continue };
+            let from = self.copied_from(from.as_deref()).await?;
+            for source in sources {
+                digest.tree(&from.join(source.trim_start_matches('/')))?;
+            }
+        }
+        Ok(format!("{name}-{digest}"))
+    }
+
+    async fn made(&mut self, name: &str) -> Result<PathBuf> {
+        let stage = self.described(name)?;
         let root = self.folder.path().join(format!("stage-{name}"));
         fs::create_dir(&root)?;
         if self.stage(&stage.base).is_ok() {
@@ -113,21 +141,29 @@ impl Build {
         for step in &stage.steps {
             match step {
                 Step::Copy { from, sources, to } => {
-                    let from = match from {
-                        Some(stage) => Box::pin(self.root(stage)).await?,
-                        None => self.folder.path().join("context"),
-                    };
+                    let from = self.copied_from(from.as_deref()).await?;
                     self.copy(&from, sources, &root, to, stage.folder.as_deref()).await?;
                 }
-                Step::Run(line, caches) => {
+                Step::Run(line) => {
                     ensure!(stage.base != "scratch", "there is no shell to run {line}");
-                    self.run(&stage, &root, line, caches).await?;
+                    self.run(&stage, &root, line).await?;
                 }
             }
             println!("{name}: {step:.120?}");
         }
-        self.built.insert(name.to_owned(), root.clone());
         Ok(root)
+    }
+
+    async fn copied_from(&mut self, stage: Option<&str>) -> Result<PathBuf> {
+        match stage {
+            Some(stage) => Box::pin(self.root(stage)).await,
+            None => Ok(self.context()),
+        }
+    }
+
+    /// What `docker build` would send.
+    pub fn context(&self) -> PathBuf {
+        self.folder.path().join("context")
     }
 
     async fn copy(&self, from: &Path, sources: &[String], root: &Path, to: &str, folder: Option<&str>) -> Result<()> {
@@ -142,17 +178,10 @@ impl Build {
         Ok(())
     }
 
-    async fn run(&self, stage: &Stage, root: &Path, line: &str, caches: &[(String, String)]) -> Result<()> {
+    async fn run(&self, stage: &Stage, root: &Path, line: &str) -> Result<()> {
         let folder = stage.folder.as_deref().unwrap_or("/");
-        let mut mounts = Mounts::default().step(&machine_at(root)?);
-        // This machine's own registry cache stands for the image's.
-        for (target, id) in caches.iter().filter(|(target, _)| target.starts_with(&format!("{folder}/"))) {
-            let cache = cache_folder()?.join(id);
-            let at = root.join(target.trim_start_matches('/'));
-            fs::create_dir_all(&cache)?;
-            fs::create_dir_all(&at)?;
-            mounts = mounts.bind(&cache, &at);
-        }
+        // This machine's own registry stands for the image's.
+        let mounts = Mounts::default().step(&machine_at(root)?);
         let ours = std::env::vars().filter(|(key, _)| ENVIRONMENT.iter().any(|kept| key.starts_with(kept)));
         let mut environment: Words = ours.collect();
         // Nobody runs what is built here for long: compiling quickly is all that counts.
@@ -174,7 +203,7 @@ impl Build {
     }
 
     async fn shell(&self, line: &str) -> Result<()> {
-        finish(&Spec::new("sh", self.folder.path()).args(["-ec", line]), Duration::from_secs(60)).await
+        finish(&Spec::new("sh", self.folder.path()).args(["-ec", line]), Duration::from_secs(300)).await
     }
 }
 
@@ -191,13 +220,6 @@ fn machine_at(root: &Path) -> Result<String> {
     ))
 }
 
-/// Where caches outlive a test, so that only the first one builds everything: beside what cargo builds.
-fn cache_folder() -> Result<PathBuf> {
-    let executables = executable("reflow-tracing")?;
-    let target = executables.parent().and_then(Path::parent).context("the executables lie in a target folder")?;
-    Ok(target.join("images"))
-}
-
 async fn finish(spec: &Spec, within: Duration) -> Result<()> {
     let mut process = Process::spawn(spec)?;
     let status = process.exit(within).await?;
@@ -205,44 +227,4 @@ async fn finish(spec: &Spec, within: Duration) -> Result<()> {
         bail!("{status}\n{}", process.tail());
     }
     Ok(())
-}
-
-impl Image {
-    /// A container of it, as `docker run --read-only` makes one: its user unless `--user` says another, the environment of
-    /// the image and on top of it `-e`, and what is mounted at `/data`.
-    pub fn container(
-        &self,
-        folder: &Path,
-        user: Option<&str>,
-        data: Option<&Path>,
-        environment: &[(&str, String)],
-        command: &[String],
-    ) -> Result<Spec> {
-        for name in ["proc", "dev"] {
-            fs::create_dir_all(self.root.join(name))?;
-        }
-        let mut mounts = Mounts::default().bind(&self.root, &self.root);
-        // What is mounted at the root's own path hides it, so everything below is mounted after it.
-        for name in ["proc", "dev"] {
-            mounts = mounts.bind(&Path::new("/").join(name), &self.root.join(name));
-        }
-        if let Some(data) = data {
-            mounts = mounts.bind(data, &self.root.join("data"));
-        }
-        let (uid, gid) = user.or(self.stage.user.as_deref()).unwrap_or("0:0").split_once(':').context("uid:gid")?;
-        let mut spec = mounts
-            .read_only(&self.root)
-            .spec(folder)
-            .arg("chroot")
-            .arg(format!("--userspec=+{uid}:+{gid}"))
-            .arg(&self.root)
-            .args(command);
-        for (key, value) in &self.stage.environment {
-            spec = spec.env(key, value);
-        }
-        for (key, value) in environment {
-            spec = spec.env(key, value);
-        }
-        Ok(spec)
-    }
 }

@@ -11,8 +11,8 @@ pub type Words = BTreeMap<String, String>;
 /// One step of a build that changes files.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// `RUN`, in the shell's words, and where caches are mounted (target, id).
-    Run(String, Vec<(String, String)>),
+    /// `RUN`, in the shell's words.
+    Run(String),
     /// `COPY`, out of another stage or out of the context.
     Copy { from: Option<String>, sources: Vec<String>, to: String },
 }
@@ -97,24 +97,13 @@ impl Stage {
             }
             Instruction::Run(run) => {
                 let Command::Shell(line) = &run.arguments else { bail!("a RUN without a shell") };
-                let mounts = flags(&run.options, "mount")?;
-                ensure!(mounts.len() == run.options.len(), "an unknown flag of RUN");
-                let caches = mounts.iter().map(|mount| {
-                    let keys: Words = mount.split(',').filter_map(|pair| pair.split_once('=')).map(own).collect();
-                    ensure!(keys.get("type").is_some_and(|kind| kind == "cache"), "not a cache: {mount}");
-                    let key = |name: &str| keys.get(name).cloned().with_context(|| format!("no {name} in {mount}"));
-                    anyhow::Ok((key("target")?, key("id")?))
-                });
-                self.steps.push(Step::Run(line.value.to_owned(), caches.collect::<Result<_>>()?));
+                ensure!(run.options.is_empty(), "an unknown flag of RUN");
+                self.steps.push(Step::Run(line.value.to_owned()));
             }
             other => bail!("a step that nobody runs here: {other:?}"),
         }
         Ok(())
     }
-}
-
-fn own((key, value): (&str, &str)) -> (String, String) {
-    (key.to_owned(), value.to_owned())
 }
 
 fn flags(flags: &[Flag<'_>], name: &str) -> Result<Vec<String>> {

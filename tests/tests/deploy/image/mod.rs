@@ -2,8 +2,11 @@
 //! `.dockerignore` lets through, and each image's own start command runs in what was built, with its root read-only.
 
 mod build;
+mod container;
 mod context;
 mod dockerfile;
-mod tests;
+mod layers;
+mod promises;
+mod running;
 
 pub use self::build::{dockerfile, repository};

@@ -1,4 +1,4 @@
-//! What the images promise.
+//! What the images do when they run.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -9,86 +9,7 @@ use reflow_tracing_tests::{
 };
 use uuid::Uuid;
 
-use super::{
-    build::{Build, Image, dockerfile, repository},
-    context,
-};
-
-/// Each image and the program that it is for.
-const IMAGES: [(&str, &str); 4] = [
-    ("collector", "reflow-collector"),
-    ("writer", "reflow-writer"),
-    ("query", "reflow-query"),
-    ("standalone", "reflow-tracing"),
-];
-
-#[test]
-fn what_is_pulled_is_pinned_and_can_come_from_a_mirror() -> Result<()> {
-    let (arguments, stages) = dockerfile()?;
-    let names: Vec<_> = stages.iter().map(|stage| stage.name.as_str()).collect();
-    let pulled: BTreeSet<_> = stages
-        .iter()
-        .map(|stage| stage.base.as_str())
-        .filter(|base| !names.contains(base) && *base != "scratch")
-        .collect();
-    ensure!(pulled.into_iter().eq(arguments.values().map(String::as_str)), "an image is not named by an ARG");
-    let rust = arguments.get("RUST_IMAGE").context("no RUST_IMAGE")?;
-    let tag = rust.strip_prefix("rust:").context("not the official image")?;
-    ensure!(tag.split('-').next().is_some_and(|version| version.split('.').count() == 3), "{rust} is not pinned");
-    let least: Vec<u32> = env!("CARGO_PKG_RUST_VERSION").split('.').map(str::parse).collect::<Result<_, _>>()?;
-    let is: Vec<u32> = tag.split(['.', '-']).take(2).map(str::parse).collect::<Result<_, _>>()?;
-    ensure!(is >= least[..2].to_vec(), "{rust} is older than the oldest Rust that builds this");
-    Ok(())
-}
-
-#[test]
-fn every_image_starts_its_program_checks_its_health_and_says_what_it_is() -> Result<()> {
-    let (_, stages) = dockerfile()?;
-    ensure!(
-        stages.last().is_some_and(|stage| stage.name == "standalone"),
-        "the default is not the one-process program"
-    );
-    let runtime = stages.iter().find(|stage| stage.name == "runtime").context("no runtime stage")?;
-    ensure!(runtime.base == "scratch", "the runtime holds more than what is copied into it");
-    ensure!(runtime.labels.get("org.opencontainers.image.version").is_some_and(|v| v == env!("CARGO_PKG_VERSION")));
-    ensure!(runtime.ports == ["8080", "9090"], "{:?}", runtime.ports);
-    for (name, program) in IMAGES {
-        let stage = stages.iter().find(|stage| stage.name == name).with_context(|| format!("no image {name}"))?;
-        let program = format!("/usr/local/bin/{program}");
-        ensure!(stage.base == "runtime" && stage.entrypoint.last() == Some(&program), "{:?}", stage.entrypoint);
-        ensure!(stage.healthcheck.ends_with(&[program, "--health".to_owned()]), "{:?}", stage.healthcheck);
-        for label in ["title", "description"] {
-            ensure!(stage.labels.contains_key(&format!("org.opencontainers.image.{label}")), "{name} has no {label}");
-        }
-        // Only one image starts as root, and only to give that up: in its health check, too.
-        let user = stage.user.as_deref().context("no USER")?;
-        let dropping = |line: &[String]| line.first().is_some_and(|first| first == "/usr/local/bin/reflow-entrypoint");
-        match name {
-            "standalone" => {
-                ensure!(user == "0:0" && dropping(&stage.entrypoint) && dropping(&stage.healthcheck));
-                ensure!(stage.volumes == ["/data"], "{:?}", stage.volumes);
-            }
-            _ => ensure!(user == "10001:10001", "{name} runs as {user}"),
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn the_context_holds_sources_and_nothing_else() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let files = context::copy(repository(), folder.path())?;
-    for wanted in ["Cargo.lock", "deploy/standalone/src/main.rs", "shared/store/migrations/sqlite/0001_init.sql"] {
-        ensure!(files.iter().any(|file| file == wanted), "{wanted} is missing");
-    }
-    let odd = |file: &&String| {
-        let top = file.split('/').next().unwrap_or_default();
-        file.ends_with(".env") || file.ends_with(".md") || file.contains("/target/") || top.starts_with('.')
-    };
-    let found: Vec<_> = files.iter().filter(odd).collect();
-    ensure!(found.is_empty(), "{found:?}");
-    Ok(())
-}
+use super::{build::Build, container::Image, promises::IMAGES};
 
 /// One test for all that needs the build, which takes minutes when nothing is cached.
 #[tokio::test]
@@ -96,22 +17,32 @@ async fn every_step_is_done_and_every_image_works_on_a_read_only_root() -> Resul
     let mut build = Build::new(&[("PROFILE", "dev")])?;
     for (name, program) in IMAGES {
         let image = build.image(name).await?;
-        holds_nothing_but_its_program(&image, program)?;
+        let mut programs = vec![program];
+        programs.extend(image.stage.entrypoint.concat().contains("reflow-entrypoint").then_some("reflow-entrypoint"));
+        holds_nothing_but(&image, &programs)?;
     }
+    let dependencies = build.image("dependencies").await?.root.join("src/target/debug/deps");
+    let compiled = |name: &str| -> Result<bool> {
+        let files = fs::read_dir(&dependencies)?.collect::<std::io::Result<Vec<_>>>()?;
+        Ok(files.iter().any(|file| file.file_name().to_string_lossy().starts_with(name)))
+    };
+    ensure!(compiled("libtokio-")? && compiled("libsqlx_core-")?, "dependencies are not in their layer");
+    ensure!(!compiled("libreflow_tracing_")? && !compiled("reflow_writer-")?, "ours are in the layer of dependencies");
     let standalone = build.image("standalone").await?;
     standalone_keeps_its_traces(&standalone).await.context("the standalone image on a folder of root's")?;
     standalone_runs_as_the_owner(&standalone).await.context("the standalone image with --user")?;
     let images = [build.image("collector").await?, build.image("writer").await?, build.image("query").await?];
-    services_work_together(&standalone, &images).await
+    services_work_together(&standalone, &images).await?;
+    let demo = build.image("demo").await?;
+    holds_nothing_but(&demo, &["performance_test", "query_client", "simple_client"])?;
+    demo_programs_send_and_find(&standalone, &demo).await.context("the demo image")
 }
 
-fn holds_nothing_but_its_program(image: &Image, program: &str) -> Result<()> {
-    let programs: BTreeSet<_> = fs::read_dir(image.root.join("usr/local/bin"))?
+fn holds_nothing_but(image: &Image, programs: &[&str]) -> Result<()> {
+    let found: BTreeSet<_> = fs::read_dir(image.root.join("usr/local/bin"))?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<Result<_>>()?;
-    let mut allowed = BTreeSet::from([program.to_owned(), "reflow-entrypoint".to_owned()]);
-    allowed.retain(|name| name != "reflow-entrypoint" || image.stage.entrypoint.concat().contains(name));
-    ensure!(programs == allowed, "{programs:?}");
+    ensure!(found == programs.iter().map(|program| (*program).to_owned()).collect(), "{found:?}");
     for shell in ["bin", "usr/bin", "sbin", "usr/sbin"] {
         ensure!(!image.root.join(shell).exists(), "there is /{shell}");
     }
@@ -249,4 +180,25 @@ async fn services_work_together(standalone: &Image, images: &[Image; 3]) -> Resu
     collector.stop().await?;
     query.stop().await?;
     writer.stop().await
+}
+
+/// The program that the image starts sends; the other two make load and find what was sent.
+async fn demo_programs_send_and_find(standalone: &Image, demo: &Image) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    fs::create_dir(&data)?;
+    let server = Container::start(standalone, folder.path(), None, Some(&data), &[]).await?;
+    let run = async |program: &str, arguments: &[&str]| {
+        let mut command = vec![program.to_owned(), "--server-url".to_owned(), server.url()];
+        command.extend(arguments.iter().map(|word| (*word).to_owned()));
+        let mut process = Process::spawn(&demo.container(folder.path(), None, None, &[], &command)?)?;
+        let status = process.exit(patience()).await?;
+        ensure!(status.success(), "{program} ends with {status}: {}", process.tail());
+        anyhow::Ok(())
+    };
+    run(&demo.stage.entrypoint[0], &["--flow-name", "demo", "--count", "5", "--delay", "0ms"]).await?;
+    run("/usr/local/bin/performance_test", &["--messages", "1000"]).await?;
+    eventually(patience(), || run("/usr/local/bin/query_client", &["--flow-id", "demo", "--limit", "1", "--expect"]))
+        .await?;
+    server.stop().await
 }
