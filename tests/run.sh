@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test against real servers, from anywhere: tests/run.sh
 #
-# Installs what is missing of nats-server, postgresql, redis-server, haproxy, docker-compose, prometheus and its node exporter, Chromium and a
-# compiler for wasm32 (apt-get), builds once, runs the tests of the workspace, then those of the compat workspace and those in
+# Installs what is missing of nats-server, postgresql, redis-server, haproxy, docker-compose, prometheus and its node exporter, Node,
+# Chromium and a compiler for wasm32 (apt-get), builds once, runs the tests of the workspace, then those of the compat workspace and those in
 # a browser, and prints the seconds of each stage. Each test starts its own servers in a folder under one temp folder;
 # whatever happens, also on failure or ctrl-C, nothing is left running.
 set -euo pipefail

@@ -30,10 +30,20 @@ debian_toolchain_is_installed() {
     [[ -x $debian_rustc && -x $debian_clippy && -x $debian_linker ]] && [[ -d $($debian_rustc --print sysroot)/lib/rustlib/src/rust/library/std ]]
 }
 
+# Of its own, behind its flag, or from the package that Debian's Node 18 brings with it.
+node_has_websocket() {
+    local argument
+    for argument in --no-warnings --experimental-websocket --require=$PWD/tests/browser/runner/older_node.cjs; do
+        node "$argument" -e 'process.exit(typeof WebSocket === "function" ? 0 : 1)' >/dev/null 2>&1 && return
+    done
+    return 1
+}
+
 packages() {
     target_is_installed || debian_toolchain_is_installed || printf '%s\n' rustc-web rust-web-src rust-web-clippy lld-19
     command -v chromedriver >/dev/null || printf '%s\n' chromium chromium-driver
     command -v node >/dev/null || printf '%s\n' nodejs
+    node_has_websocket || printf '%s\n' node-undici
 }
 
 # wasm_cargo <command> <arguments...>

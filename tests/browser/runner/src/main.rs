@@ -19,6 +19,9 @@ use tokio::process::ChildStdout;
 /// For all tests of an executable together: generous, it is used up only by a failure.
 const TEST_TIMEOUT_SECS: &str = "180";
 
+/// Makes up for what a Node older than 20.10 lacks.
+const OLDER_NODE: &str = concat!("--require=", env!("CARGO_MANIFEST_DIR"), "/older_node.cjs");
+
 fn main() -> Result<ExitCode> {
     if std::env::var_os("REFLOW_TEST_INNER").is_some() {
         wasm_bindgen_cli::wasm_bindgen_test_runner::run_cli_with_args(std::env::args_os())?;
@@ -46,8 +49,8 @@ async fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     match std::env::var("REFLOW_TEST_IN").as_deref() {
         Ok("node") => {
             inner.env("REFLOW_TEST_CONTROL", control.url());
-            if let Some(flag) = node_flag().await? {
-                inner.env("NODE_ARGS", flag);
+            if let Some(argument) = node_argument().await? {
+                inner.env("NODE_ARGS", argument);
             }
         }
         Ok("chromium") => {
@@ -84,19 +87,20 @@ async fn echo(output: ChildStdout) -> Result<bool> {
     Ok(passed)
 }
 
-/// Node has a `WebSocket` since version 22, and since 20.10 behind a flag.
-async fn node_flag() -> Result<Option<&'static str>> {
-    for flag in [None, Some("--experimental-websocket")] {
+/// What this Node has to be called with so that it has a `WebSocket`: nothing from version 22 on, a flag since 20.10, and before
+/// that what Debian's Node brings in a package beside it.
+async fn node_argument() -> Result<Option<&'static str>> {
+    for argument in [None, Some("--experimental-websocket"), Some(OLDER_NODE)] {
         let output = tokio::process::Command::new("node")
-            .args(flag)
+            .args(argument)
             .args(["-e", "process.exit(typeof WebSocket === 'function' ? 0 : 1)"])
             .stdin(Stdio::null())
             .output()
             .await
             .context("cannot run node")?;
         if output.status.success() {
-            return Ok(flag);
+            return Ok(argument);
         }
     }
-    bail!("this Node has no WebSocket: 20.10 or newer is needed")
+    bail!("this Node has no WebSocket: 18 with Debian's package node-undici is needed, or 20.10 or newer")
 }
