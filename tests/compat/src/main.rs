@@ -20,6 +20,9 @@ use tokio::sync::Notify;
 /// pass between its connection and its `StartTrace`; at this pace there are events before it and after it.
 const PACE: Duration = Duration::from_millis(1);
 
+/// Messages that may wait at a port.
+const WAITING: usize = 64;
+
 /// What an actor does with one message.
 type Step = Arc<dyn Fn(ActorContext) -> StepFuture + Send + Sync>;
 type StepFuture = std::pin::Pin<Box<dyn Future<Output = Result<HashMap<String, Message>>> + Send>>;
@@ -33,7 +36,7 @@ struct Simple {
 
 impl Simple {
     fn new(step: Step) -> Self {
-        Self { step, inports: flume::unbounded(), outports: flume::unbounded() }
+        Self { step, inports: flume::bounded(WAITING), outports: flume::bounded(WAITING) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use reflow_tracing_tests::{
-    Cluster, Load, Service, answers, events, eventually,
+    Cluster, Load, Service, answers, events,
     frames::{self, Batch},
     load::Options,
     patience,
@@ -10,21 +10,13 @@ use reflow_tracing_tests::{
 
 use super::{record_all, sent};
 
+/// More acknowledgements than can have been under way.
+const PROGRESS: usize = 50;
+
 async fn terminate(service: &mut Service) -> Result<()> {
     let status = service.terminate().await?;
     ensure!(status.success(), "it ended with {status}\n{}", service.process().tail());
     Ok(())
-}
-
-/// Waits for as many acknowledgements as are surely not those that were under way.
-async fn go_on(load: &Load) -> Result<()> {
-    let before = load.batches_acked();
-    eventually(patience(), || async {
-        let more = load.batches_acked() - before;
-        ensure!(more >= 50, "{more} more acknowledgements");
-        Ok(())
-    })
-    .await
 }
 
 #[tokio::test]
@@ -33,12 +25,12 @@ async fn collectors_and_writers_drain_under_load() -> Result<()> {
     let options = Options { pace: std::time::Duration::from_millis(5), ..Options::default() };
     let load = Load::start(cluster.collector_urls(), &options);
     for number in [0, 1] {
-        go_on(&load).await?;
+        load.progress(PROGRESS).await?;
         terminate(&mut cluster.collectors[number]).await?;
-        go_on(&load).await?;
+        load.progress(PROGRESS).await?;
         cluster.collectors[number].restart().await?;
         terminate(&mut cluster.writers[number]).await?;
-        go_on(&load).await?;
+        load.progress(PROGRESS).await?;
         cluster.writers[number].restart().await?;
     }
     let ledger = load.finish(patience()).await?;
@@ -50,9 +42,9 @@ async fn collectors_and_writers_drain_under_load() -> Result<()> {
 async fn the_last_writer_leaves_everything_to_the_next() -> Result<()> {
     let mut cluster = Cluster::start().await?;
     let load = Load::start(cluster.collector_urls(), &Options::default());
-    go_on(&load).await?;
+    load.progress(PROGRESS).await?;
     terminate(&mut cluster.writers[0]).await?;
-    go_on(&load).await?;
+    load.progress(PROGRESS).await?;
     let ledger = load.finish(patience()).await?;
     cluster.writers[0].restart().await?;
     ledger.check_all(&cluster.postgres, &cluster.queries[0]).await
