@@ -12,9 +12,11 @@ use futures_util::{StreamExt, stream};
 use reflow_tracing_bus::{AnswerStream, BusError, BusErrorKind, HistoryHandler};
 use reflow_tracing_protocol::FlowVersion;
 use reflow_tracing_protocol::wire::Response;
+use reflow_tracing_service::{spans, work_span};
 use reflow_tracing_session::{Ask, Dialect, Question};
 use reflow_tracing_store::StoreReader;
 use tokio::sync::Semaphore;
+use tracing::{Instrument, field::Empty};
 use uuid::Uuid;
 
 use crate::answer::Answer;
@@ -118,9 +120,12 @@ impl HistoryHandler for HistoryService {
             BusError::new(BusErrorKind::Refused, "answer question", format!("question cannot be read: {error}"))
         })?;
         let running = self.metrics.running();
-        let (began, kind) = (Instant::now(), kind(&question.ask));
+        let (began, kind) = (Instant::now(), question.ask.kind());
+        let span = work_span!("answer", otel.kind = "server", reflow.question = kind, reflow.bytes = Empty);
+        spans::continues(&span, question.traceparent.as_deref());
         if let Ask::Chunks { since_us } = question.ask {
             self.metrics.answered(kind, Outcome::Answered, began.elapsed());
+            spans::ended(&span, Outcome::Answered.label(), false);
             let chunks = since::chunks(
                 self.reader.clone(),
                 question.tenant,
@@ -130,7 +135,7 @@ impl HistoryHandler for HistoryService {
             );
             return Ok(chunks.inspect(move |_| _ = &running).boxed());
         }
-        let (answer, outcome) = match self.frame(&question).await {
+        let (answer, outcome) = match self.frame(&question).instrument(span.clone()).await {
             Ok(answer) => (Ok(answer), Outcome::Answered),
             Err(refusal) => {
                 let outcome = if refusal.is_clients_fault() { Outcome::Refused } else { Outcome::Failed };
@@ -138,8 +143,10 @@ impl HistoryHandler for HistoryService {
             }
         };
         self.metrics.answered(kind, outcome, began.elapsed());
+        spans::ended(&span, outcome.label(), outcome == Outcome::Failed);
         let answer = answer?;
         self.metrics.bytes(answer.bytes());
+        span.record("reflow.bytes", answer.bytes() as i64);
         // The gauge falls when the last piece has left or the asker has gone.
         let pieces = answer.map(move |piece| {
             let _running = &running;
@@ -162,16 +169,6 @@ impl HistoryService {
 /// The time, µs since the epoch, by the system's clock.
 pub fn system_clock() -> i64 {
     chrono::Utc::now().timestamp_micros()
-}
-
-fn kind(ask: &Ask) -> &'static str {
-    match ask {
-        Ask::GetTrace { .. } => "get_trace",
-        Ask::QueryTraces { .. } => "query_traces",
-        Ask::GetFlowVersions { .. } => "get_flow_versions",
-        Ask::Statuses { .. } => "statuses",
-        Ask::Chunks { .. } => "chunks",
-    }
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Answer, Refusal> {

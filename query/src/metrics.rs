@@ -37,6 +37,16 @@ pub(crate) enum Outcome {
     Failed,
 }
 
+impl Outcome {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Counters of one query service.
 #[derive(Clone)]
 pub struct QueryMetrics {
@@ -70,12 +80,7 @@ impl QueryMetrics {
     }
 
     pub(crate) fn answered(&self, kind: &'static str, outcome: Outcome, took: Duration) {
-        let result = match outcome {
-            Outcome::Answered => "answered",
-            Outcome::Refused => "refused",
-            Outcome::Failed => "failed",
-        };
-        self.questions.with_label_values(&[kind, result]).inc();
+        self.questions.with_label_values(&[kind, outcome.label()]).inc();
         self.seconds.with_label_values(&[kind]).observe(took.as_secs_f64());
     }
 

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reflow_tracing_bus::{Bus, BusError};
+use reflow_tracing_service::{spans, work_span};
 use reflow_tracing_store::{Store, StoreError};
 use tokio::task::{JoinSet, spawn};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, Span, field::Empty};
 
 use crate::metrics::WriterMetrics;
 use crate::options::BackgroundOptions;
@@ -73,7 +75,8 @@ impl Background {
             }
             let began = Instant::now();
             // A task of its own, so that a panic ends only this run; dropped with this loop.
-            let run = AbortOnDropHandle::new(spawn(self.clone().once(task, stop.clone())));
+            let span = task.span();
+            let run = AbortOnDropHandle::new(spawn(self.clone().once(task, stop.clone()).instrument(span.clone())));
             let result = match run.await {
                 Ok(Ok(())) => "ok",
                 Ok(Err(error)) => {
@@ -86,6 +89,7 @@ impl Background {
                 }
             };
             self.metrics.task(task.name(), result, began.elapsed());
+            spans::ended(&span, result, result != "ok");
         }
     }
 
@@ -96,6 +100,10 @@ impl Background {
             Task::Retention => {
                 let outcome = self.store.retain(&self.options.retention, now_us).await?;
                 self.metrics.retained(&outcome);
+                let span = Span::current();
+                span.record("reflow.traces", outcome.traces as i64);
+                span.record("reflow.chunks", outcome.chunks as i64);
+                span.record("reflow.bytes", outcome.bytes as i64);
                 if outcome.chunks > 0 {
                     tracing::info!(
                         chunks = outcome.chunks,
@@ -122,10 +130,13 @@ impl Background {
     /// Step by step until there is nothing more to do.
     async fn compact(&self, stop: &CancellationToken) -> Result<(), StoreError> {
         let Some(compaction) = &self.options.compact else { return Ok(()) };
+        let (mut traces, mut chunks) = (0, 0);
         while !stop.is_cancelled() {
             let now_us = (self.options.clock)();
             let outcome = self.store.compact(&compaction.policy(now_us), now_us).await?;
             self.metrics.compacted(&outcome);
+            traces += outcome.traces;
+            chunks += outcome.chunks_removed;
             if outcome.traces > 0 {
                 tracing::debug!(traces = outcome.traces, removed = outcome.chunks_removed, "compaction");
             }
@@ -134,6 +145,9 @@ impl Background {
                 break;
             }
         }
+        let span = Span::current();
+        span.record("reflow.traces", traces as i64);
+        span.record("reflow.chunks", chunks as i64);
         Ok(())
     }
 }
@@ -145,6 +159,17 @@ impl Task {
             Self::Retention => "retention",
             Self::Lag => "lag",
             Self::Stats => "stats",
+        }
+    }
+
+    /// A span for what changes the store; looking at something is no unit of work.
+    fn span(self) -> Span {
+        match self {
+            Self::Compaction => work_span!("compaction", reflow.traces = Empty, reflow.chunks = Empty),
+            Self::Retention => {
+                work_span!("retention", reflow.traces = Empty, reflow.chunks = Empty, reflow.bytes = Empty)
+            }
+            Self::Lag | Self::Stats => Span::none(),
         }
     }
 }

@@ -3,6 +3,8 @@
 use futures_util::future::join_all;
 use reflow_tracing_bus::{BusError, Delivery};
 use reflow_tracing_chunk::Chunk;
+use reflow_tracing_service::{spans, work_span};
+use tracing::{Span, field::Empty};
 
 /// Chunks and their deliveries, in the same order.
 #[derive(Default)]
@@ -31,6 +33,24 @@ impl Group {
     /// What they weigh on the bus.
     pub fn bytes(&self) -> usize {
         self.deliveries.iter().map(|delivery| delivery.message.len()).sum()
+    }
+
+    /// A span of its commit, linked to what published the chunks (the exporter keeps the first 128 links).
+    pub fn commit_span(&self) -> Span {
+        let span = work_span!(
+            "commit",
+            otel.kind = "consumer",
+            reflow.chunks = self.len() as i64,
+            reflow.events = self.chunks.iter().map(|chunk| i64::from(chunk.header.event_count)).sum::<i64>(),
+            reflow.bytes = self.bytes() as i64,
+            reflow.stored_chunks = Empty,
+            reflow.duplicate_chunks = Empty,
+            reflow.rows = Empty,
+        );
+        for delivery in &self.deliveries {
+            spans::links(&span, delivery.traceparent.as_deref());
+        }
+        span
     }
 
     /// Groups of one.

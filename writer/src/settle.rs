@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use reflow_tracing_bus::{Bus, Delivery};
 use reflow_tracing_chunk::Chunk;
+use reflow_tracing_service::spans;
 use reflow_tracing_store::{StoreError, StoreErrorKind, StoreWriter};
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::group::{Group, answer_all};
@@ -145,24 +147,30 @@ impl Settler {
     }
 
     async fn commit(&mut self, group: &Group) -> Result<(), Failure> {
-        let began = Instant::now();
-        let commit = self.store.commit(group.chunks(), (self.options.clock)());
+        let (began, span) = (Instant::now(), group.commit_span());
+        let commit = self.store.commit(group.chunks(), (self.options.clock)()).instrument(span.clone());
         let error = match timeout(self.options.commit_timeout, self.beside_progress(group, commit)).await {
             Ok(Ok(outcome)) => {
                 self.commits += 1;
                 self.away = 0;
                 self.metrics.store_away.set(0);
                 self.metrics.committed(&outcome, group.len(), group.bytes(), began.elapsed());
+                span.record("reflow.stored_chunks", outcome.stored as i64);
+                span.record("reflow.duplicate_chunks", outcome.duplicates as i64);
+                span.record("reflow.rows", outcome.rows as i64);
+                spans::ended(&span, "ok", false);
                 return Ok(());
             }
             Ok(Err(error)) => error,
             Err(_) => {
                 let reason = format!("no answer within {:?}", self.options.commit_timeout);
                 self.metrics.commit_failed("timeout");
+                spans::ended(&span, "timeout", true);
                 return Err(self.store_away(&StoreError::new(StoreErrorKind::Unavailable, "commit", reason)));
             }
         };
         self.metrics.commit_failed(kind_name(error.kind));
+        spans::ended(&span, kind_name(error.kind), true);
         Err(match error.kind {
             StoreErrorKind::Rejected => Failure::Rejected(error.to_string()),
             StoreErrorKind::Corrupt => Failure::Doubtful(error.to_string()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use reflow_tracing_service::metrics::{BUILD_INFO, DISK_METRICS, PROCESS_METRICS, READY, metrics_table};
+use reflow_tracing_service::telemetry::OWN_SPANS;
 
 const BEGIN: &str = "<!-- metrics: made from the code -->\n";
 const END: &str = "<!-- end of metrics -->";
@@ -21,7 +22,7 @@ fn the_documented_table_is_the_declared_one() {
     docs.extend(reflow_tracing_query::query_metrics());
     docs.extend(PROCESS_METRICS);
     docs.extend(DISK_METRICS);
-    docs.extend([BUILD_INFO, READY]);
+    docs.extend([BUILD_INFO, READY, OWN_SPANS]);
     let docs: BTreeMap<_, _> = docs.into_iter().map(|doc| (doc.name, doc)).collect();
     let declared = metrics_table(&docs.into_values().collect::<Vec<_>>());
 

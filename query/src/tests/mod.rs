@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 fn question(dialect: Dialect, ask: Ask) -> Question {
-    Question { tenant: "default".into(), dialect, request_id: None, max_answer_bytes: 64 << 20, ask }
+    Question { tenant: "default".into(), dialect, request_id: None, max_answer_bytes: 64 << 20, traceparent: None, ask }
 }
 
 fn everything() -> TraceQuery {

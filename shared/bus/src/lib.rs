@@ -124,6 +124,8 @@ pub struct Delivery {
     pub message: Bytes,
     /// Which delivery of this message it is, from 1.
     pub attempt: u64,
+    /// Where in which trace of the services' own it was published ([`reflow_tracing_service::spans`]), if that is exported.
+    pub traceparent: Option<String>,
     /// How to answer.
     pub acker: Box<dyn Acker>,
 }

@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod readiness;
 mod run;
+pub mod spans;
 pub mod telemetry;
 
 pub use cli::CommonArgs;

@@ -20,7 +20,7 @@ use crate::{
     lifecycle::{Cause, Lifecycle, Signals, spawn_watched},
     metrics::Metrics,
     readiness::Readiness,
-    telemetry,
+    telemetry::{self, Guard},
 };
 
 /// How long tasks that ignore everything may hold up the end of the process.
@@ -67,7 +67,7 @@ where
         Ok(loaded) => loaded,
         Err(exit) => return exit.into(),
     };
-    on_runtime(&loaded, role, async |signals| serve(role, &loaded, signals, start).await)
+    on_runtime(&loaded, role, async |signals, telemetry| serve(role, &loaded, signals, telemetry, start).await)
 }
 
 /// Runs a job that ends by itself, such as `migrate`: logs and signals as for a service, but no admin port and no stages.
@@ -80,7 +80,7 @@ where
         Ok(loaded) => loaded,
         Err(exit) => return exit.into(),
     };
-    on_runtime(&loaded, role, async |signals| {
+    on_runtime(&loaded, role, async |signals, _| {
         tokio::select! {
             result = job(&loaded.config) => match result {
                 Ok(()) => Exit::Clean,
@@ -109,7 +109,7 @@ pub async fn bind(host: &str, port: u16, key: &str) -> anyhow::Result<TcpListene
         .with_context(|| format!("cannot listen on {host}:{port}; change {} ({key})", variable_of(key)))
 }
 
-fn on_runtime(loaded: &Loaded, role: Role, body: impl AsyncFnOnce(&mut Signals) -> Exit) -> ExitCode {
+fn on_runtime(loaded: &Loaded, role: Role, body: impl AsyncFnOnce(&mut Signals, &Guard) -> Exit) -> ExitCode {
     let runtime = match Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -121,13 +121,13 @@ fn on_runtime(loaded: &Loaded, role: Role, body: impl AsyncFnOnce(&mut Signals) 
         let guard = match telemetry::init(&loaded.config.telemetry, role, std::env::var("RUST_LOG").ok().as_deref()) {
             Ok(guard) => guard,
             Err(error) => {
-                eprintln!("{error:#}");
+                eprintln!("{}", mask_urls(&format!("{error:#}")));
                 return Exit::Usage;
             }
         };
         log_panics();
         let exit = match Signals::install() {
-            Ok(mut signals) => body(&mut signals).await,
+            Ok(mut signals) => body(&mut signals, &guard).await,
             Err(error) => {
                 tracing::error!(%error, "cannot watch for signals");
                 Exit::Failed
@@ -145,7 +145,7 @@ fn end(runtime: Runtime) {
     runtime.shutdown_timeout(LAST_GRACE);
 }
 
-async fn serve<S>(role: Role, loaded: &Loaded, signals: &mut Signals, start: S) -> Exit
+async fn serve<S>(role: Role, loaded: &Loaded, signals: &mut Signals, telemetry: &Guard, start: S) -> Exit
 where
     S: AsyncFnOnce(&Service) -> anyhow::Result<()>,
 {
@@ -167,6 +167,7 @@ where
     let begin = async {
         let metrics = Metrics::try_new(role.program())?;
         metrics.watch_readiness(&readiness)?;
+        telemetry.register(&metrics)?;
         let admin_address = open_admin(config, &lifecycle, &readiness, &metrics, stop_admin.clone()).await?;
         let service = Service {
             role,

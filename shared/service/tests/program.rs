@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::Parser;
-use reflow_tracing_service::{CommonArgs, Role, run, run_job};
+use reflow_tracing_service::{CommonArgs, Role, run, run_job, work_span};
 
 const CHILD: &str = "SERVICE_TEST_CHILD";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,8 +51,7 @@ fn child() {
                 }
                 Ok(())
             });
-            let span = tracing::info_span!("a_span_to_find");
-            span.in_scope(|| tracing::info!("inside"));
+            work_span!("a_span_to_find").in_scope(|| tracing::info!("inside"));
             anyhow::ensure!(behaviour != "fail", "cannot reach nats://hunter2@n:4222");
             if behaviour == "slow" {
                 std::future::pending::<()>().await;
@@ -286,8 +285,10 @@ fn own_spans_reach_the_collector() {
         assert!(count > 0, "closed before the span came");
         received.extend_from_slice(&buffer[..count]);
     }
-    // Closing without an answer is an outage of the collector, which costs nothing but the spans.
-    drop(stream);
+    // Closing without an answer is an outage of the collector, which costs nothing but the spans. No line of the log is longer.
+    drop((stream, listener));
     let (code, text) = program.end();
     assert_eq!(code, 0, "{text}");
+    assert!(text.contains("inside") && !text.contains("a_span_to_find"), "{text}");
+    assert!(text.contains("own spans were lost in all") && text.contains("spans=1"), "{text}");
 }

@@ -28,6 +28,9 @@ pub struct Question {
     pub request_id: Option<Box<RawValue>>,
     /// Answers above this are refused with an error that says how to narrow the question, bytes.
     pub max_answer_bytes: usize,
+    /// Where in which trace of the services' own it was asked ([`reflow_tracing_service::spans`]), if that is exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// What.
     pub ask: Ask,
 }
@@ -63,4 +66,17 @@ pub enum Ask {
         /// From, µs since the epoch.
         since_us: i64,
     },
+}
+
+impl Ask {
+    /// What it is counted under, in metrics and spans.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::GetTrace { .. } => "get_trace",
+            Self::QueryTraces { .. } => "query_traces",
+            Self::GetFlowVersions { .. } => "get_flow_versions",
+            Self::Statuses { .. } => "statuses",
+            Self::Chunks { .. } => "chunks",
+        }
+    }
 }

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use reflow_tracing_bus::{BusError, BusErrorKind};
 use reflow_tracing_protocol::wire::Code;
+use reflow_tracing_service::{spans, work_span};
 use serde_json::value::RawValue;
+use tracing::Instrument;
 
 use crate::answer::{Answer, Refusal};
 use crate::ask::{Ask, Dialect, Question};
@@ -20,21 +22,58 @@ const LARGE_BYTES: usize = 1 << 20;
 
 /// Asks, and answers in any case within `history_timeout`.
 pub(crate) async fn ask(shared: Arc<Shared>, dialect: Dialect, ask: Ask, request_id: Option<Box<RawValue>>) -> Answer {
-    let limits = &shared.limits;
-    let asked = gather(&shared, dialect, ask, request_id.clone());
-    let (result, answer) = match tokio::time::timeout(limits.history_timeout, asked).await {
-        Ok(Ok(pieces)) => ("answered", Answer::Pieces(pieces)),
-        Ok(Err(refusal)) => (refusal.reason, refusal.answer(dialect, None, request_id)),
-        Err(_) => {
-            let seconds = limits.history_timeout.as_secs();
+    let patience = shared.limits.history_timeout;
+    let kind = ask.kind();
+    let asked = tokio::time::timeout(patience, gather(&shared, dialect, ask, request_id.clone()));
+    let outcome = in_span(kind, async {
+        asked.await.unwrap_or_else(|_| {
+            let seconds = patience.as_secs();
             let message =
                 format!("history did not answer within {seconds} s (history_timeout); ask again or ask for less");
-            let refusal = Refusal::new(Code::Timeout, "history_timeout", message).retryable();
-            (refusal.reason, refusal.answer(dialect, None, request_id))
-        }
+            Err(Refusal::new(Code::Timeout, "history_timeout", message).retryable())
+        })
+    });
+    let outcome = outcome.await;
+    shared.metrics.questions.with_label_values(&[result(&outcome)]).inc();
+    match outcome {
+        Ok(pieces) => Answer::Pieces(pieces),
+        Err(refusal) => refusal.answer(dialect, None, request_id),
+    }
+}
+
+/// Asks within a span of its own: what answers goes on in it, in this process or another.
+pub(crate) async fn in_span<T>(
+    kind: &'static str,
+    asking: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let span = work_span!("ask", otel.kind = "client", reflow.question = kind);
+    let outcome = asking.instrument(span.clone()).await;
+    spans::ended(&span, result(&outcome), outcome.is_err());
+    outcome
+}
+
+fn result<T>(outcome: &Result<T, Refusal>) -> &'static str {
+    outcome.as_ref().err().map_or("answered", |refusal| refusal.reason)
+}
+
+/// A question as history reads it.
+pub(crate) fn encode(
+    shared: &Shared,
+    dialect: Dialect,
+    request_id: Option<Box<RawValue>>,
+    ask: Ask,
+) -> Result<Bytes, Refusal> {
+    let limits = &shared.limits;
+    let question = Question {
+        tenant: limits.tenant.clone(),
+        dialect,
+        request_id,
+        max_answer_bytes: limits.max_answer_bytes,
+        traceparent: spans::traceparent(),
+        ask,
     };
-    shared.metrics.questions.with_label_values(&[result]).inc();
-    answer
+    let question = serde_json::to_vec(&question);
+    question.map(Bytes::from).map_err(|error| Refusal::new(Code::InternalError, "question", error.to_string()))
 }
 
 async fn gather(
@@ -47,10 +86,8 @@ async fn gather(
         return Err(Refusal::new(Code::Unsupported, "no_history", "this service answers no questions"));
     };
     let max_answer_bytes = shared.limits.max_answer_bytes;
-    let question = Question { tenant: shared.limits.tenant.clone(), dialect, request_id, max_answer_bytes, ask };
-    let question = serde_json::to_vec(&question)
-        .map_err(|error| Refusal::new(Code::InternalError, "question", error.to_string()))?;
-    let mut stream = history.ask(question.into(), shared.limits.history_timeout).await.map_err(unanswered)?;
+    let question = encode(shared, dialect, request_id, ask)?;
+    let mut stream = history.ask(question, shared.limits.history_timeout).await.map_err(unanswered)?;
     let mut pieces = Vec::new();
     let mut bytes = 0;
     let mut turn = None;

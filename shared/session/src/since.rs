@@ -15,9 +15,9 @@ use reflow_tracing_protocol::wire::Code;
 use uuid::Uuid;
 
 use crate::answer::Refusal;
-use crate::ask::{Ask, Dialect, Question};
+use crate::ask::{Ask, Dialect};
 use crate::capabilities::Shared;
-use crate::question::unanswered;
+use crate::question::{encode, in_span, unanswered};
 
 /// Ids of the newest chunks of history that are remembered: a chunk that is in both was received just before.
 const REMEMBERED: usize = 65_536;
@@ -35,16 +35,12 @@ pub(crate) async fn join(
     };
     let patience = shared.limits.history_timeout;
     bus.wait_for_history(tail.position, patience).await.map_err(unanswered)?;
-    let question = Question {
-        tenant: shared.limits.tenant.clone(),
-        dialect: Dialect::V2,
-        request_id: None,
-        max_answer_bytes: shared.limits.max_answer_bytes,
-        ask: Ask::Chunks { since_us },
-    };
-    let question = serde_json::to_vec(&question)
-        .map_err(|error| Refusal::new(Code::InternalError, "question", error.to_string()))?;
-    let answer = history.ask(question.into(), patience).await.map_err(unanswered)?;
+    let ask = Ask::Chunks { since_us };
+    let answer = in_span(ask.kind(), async {
+        let question = encode(shared, Dialect::V2, None, ask)?;
+        history.ask(question, patience).await.map_err(unanswered)
+    });
+    let answer = answer.await?;
 
     let shown = Shown::default();
     let past = unfold(Past { answer, buffer: BytesMut::new(), shown: shown.clone(), over: false }, Past::next);

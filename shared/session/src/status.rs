@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use moka::sync::Cache;
 use reflow_tracing_chunk::{EndStatus, Header};
 use reflow_tracing_protocol::ExecutionStatus;
 use uuid::Uuid;
 
-use crate::ask::{Ask, Dialect, Question};
+use crate::ask::{Ask, Dialect};
 use crate::capabilities::Shared;
+use crate::question::encode;
 
 const ENTRIES: u64 = 65_536;
 /// A trace's status can change without a word (by idleness): ask again after so long.
@@ -48,14 +50,11 @@ impl StatusCache {
     pub(crate) async fn learn(&self, shared: &Shared, trace_ids: Vec<Uuid>) {
         let unknown: Vec<Uuid> = trace_ids.into_iter().filter(|id| !self.0.contains_key(id)).collect();
         let Some(history) = shared.capabilities.history.as_ref().filter(|_| !unknown.is_empty()) else { return };
-        let question = Question {
-            tenant: shared.limits.tenant.clone(),
-            dialect: Dialect::V2,
-            request_id: None,
-            max_answer_bytes: shared.limits.max_answer_bytes,
-            ask: Ask::Statuses { trace_ids: unknown.clone() },
+        let question = encode(shared, Dialect::V2, None, Ask::Statuses { trace_ids: unknown.clone() });
+        let known = match question {
+            Ok(question) => ask_statuses(Arc::clone(history), question).await.unwrap_or_default(),
+            Err(_) => Vec::new(),
         };
-        let known = ask_statuses(Arc::clone(history), &question).await.unwrap_or_default();
         for id in unknown {
             let status = known.iter().find(|(known, _)| *known == id).map(|(_, status)| status.clone());
             self.0.insert(id, status.unwrap_or(ExecutionStatus::Running));
@@ -75,9 +74,8 @@ fn told(header: &Header) -> Option<ExecutionStatus> {
 
 async fn ask_statuses(
     history: Arc<dyn reflow_tracing_bus::HistoryClient>,
-    question: &Question,
+    question: Bytes,
 ) -> Option<Vec<(Uuid, ExecutionStatus)>> {
-    let question = serde_json::to_vec(question).ok()?.into();
     let answer = async {
         let pieces = history.ask(question, PATIENCE).await?;
         pieces

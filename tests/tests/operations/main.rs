@@ -7,6 +7,8 @@ mod dashboard;
 mod docs;
 mod metrics;
 mod nats_cluster;
+mod otlp;
+mod own_spans;
 mod program;
 mod promql;
 mod retention;

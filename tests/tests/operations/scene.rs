@@ -11,6 +11,8 @@ use reflow_tracing_tests::{
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::otlp::Receiver;
+
 /// A cluster of one of each with Redis, and the one-process program with SQLite.
 pub struct Scene {
     pub cluster: Cluster,
@@ -18,6 +20,7 @@ pub struct Scene {
     /// What the writer exported while the store was away: some gauges have a value only then.
     pub exported_without_store: BTreeSet<String>,
     _redis: Redis,
+    _telemetry: Receiver,
 }
 
 impl Scene {
@@ -30,9 +33,15 @@ impl Scene {
             .env("REFLOW_TRACING_STORAGE__POSTGRES__ACQUIRE_TIMEOUT_SECS", "1")
             .start()
             .await?;
+        let telemetry = Receiver::start().await?;
         // In its own folder, which is gone with it.
-        let standalone = Service::standalone().env("REFLOW_TRACING_STORAGE_BACKEND", "sqlite").start().await?;
-        let mut scene = Self { cluster, standalone, exported_without_store: BTreeSet::new(), _redis: redis };
+        let standalone = Service::standalone()
+            .env("REFLOW_TRACING_STORAGE_BACKEND", "sqlite")
+            .env("REFLOW_TRACING_TELEMETRY__OTLP_ENDPOINT", telemetry.endpoint())
+            .start()
+            .await?;
+        let mut scene =
+            Self { cluster, standalone, exported_without_store: BTreeSet::new(), _redis: redis, _telemetry: telemetry };
         scene.happen().await?;
         Ok(scene)
     }

@@ -151,7 +151,7 @@ impl Consumer for FakeBus {
         let until = tokio::time::Instant::now() + limits.max_wait;
         let deliver = |(id, attempt, message): (u64, u64, Bytes)| {
             let acker = FakeAcker { bus: self.clone(), id, attempt, message: message.clone() };
-            Delivery { message, attempt, acker: Box::new(acker) }
+            Delivery { message, attempt, traceparent: None, acker: Box::new(acker) }
         };
         loop {
             {

@@ -46,9 +46,9 @@ impl LocalConsumer {
         add(&stats.delivered, 1);
         add(&stats.delivered_bytes, entry.message.len() as u64);
         add(&stats.redelivered, u64::from(entry.attempts > 1));
-        let (message, attempt) = (entry.message.clone(), entry.attempts);
+        let (message, attempt, traceparent) = (entry.message.clone(), entry.attempts, entry.traceparent.clone());
         let acker = LocalAcker { shared: Arc::clone(&self.shared), entry: Some(entry) };
-        Delivery { message, attempt, acker: Box::new(acker) }
+        Delivery { message, attempt, traceparent, acker: Box::new(acker) }
     }
 }
 

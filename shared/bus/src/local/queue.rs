@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reflow_tracing_chunk::Chunk;
+use reflow_tracing_service::spans::traceparent;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
@@ -24,6 +25,8 @@ pub(super) struct Entry {
     pub(super) message: Bytes,
     pub(super) chunk: Arc<Chunk>,
     pub(super) attempts: u64,
+    /// Whose work it is.
+    pub(super) traceparent: Option<String>,
     /// The waiting publisher, which may have left.
     outcome: oneshot::Sender<Outcome>,
     _room: (OwnedSemaphorePermit, OwnedSemaphorePermit),
@@ -82,13 +85,14 @@ impl Queue {
         }
         let room = (acquire(&self.message_room, 1, stats).await?, acquire(&self.byte_room, size as u32, stats).await?);
         let (outcome, waiting) = oneshot::channel();
+        let traceparent = traceparent();
         {
             let mut state = self.lock();
             let id = state.next_id;
             state.next_id += 1;
             state.unsettled.insert(id, (Instant::now(), size));
             state.unsettled_bytes += size;
-            state.ready.push_back(Entry { id, message, chunk, attempts: 0, outcome, _room: room });
+            state.ready.push_back(Entry { id, message, chunk, attempts: 0, traceparent, outcome, _room: room });
         }
         self.arrived.notify_one();
         Ok(waiting)

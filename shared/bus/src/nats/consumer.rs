@@ -19,6 +19,7 @@ use async_nats::{Message, StatusCode, Subject, Subscriber};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use reflow_tracing_service::spans::TRACEPARENT;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -203,7 +204,8 @@ impl NatsConsumer {
         add(&stats.delivered_bytes, message.payload.len() as u64);
         add(&stats.redelivered, u64::from(attempt > 1));
         let acker = NatsAcker { inner: Arc::clone(&self.inner), reply };
-        Delivery { message: message.payload, attempt, acker: Box::new(acker) }
+        let traceparent = message.headers.and_then(|headers| Some(headers.get(TRACEPARENT)?.as_str().to_owned()));
+        Delivery { message: message.payload, attempt, traceparent, acker: Box::new(acker) }
     }
 }
 

@@ -15,6 +15,7 @@ use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use reflow_tracing_chunk::Chunk;
+use reflow_tracing_service::spans::{TRACEPARENT, traceparent};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
 
@@ -54,6 +55,15 @@ impl Flow {
     }
 }
 
+/// What is sent, again and again if need be.
+struct Outgoing {
+    subject: String,
+    id: String,
+    message: Bytes,
+    /// Whose work it is; a writer links its own to it.
+    traceparent: Option<String>,
+}
+
 /// What became of one attempt.
 enum Attempt {
     Stored(PublishAck),
@@ -68,19 +78,23 @@ enum Attempt {
 
 impl Inner {
     pub(crate) async fn publish(self: &Arc<Self>, chunk: Chunk) -> Result<(), BusError> {
-        let message = chunk.encode();
-        let subject = chunk_subject(&chunk.header);
-        let id = chunk.header.chunk_uuid().to_string();
+        let outgoing = Outgoing {
+            message: chunk.encode(),
+            subject: chunk_subject(&chunk.header),
+            id: chunk.header.chunk_uuid().to_string(),
+            traceparent: traceparent(),
+        };
         drop(chunk);
         let _publishing = Gauge::up(&self.stats, |stats| &stats.publishing);
         tokio::select! {
             biased;
-            outcome = self.publish_until_stored(subject, id, message) => outcome,
+            outcome = self.publish_until_stored(outgoing) => outcome,
             () = self.closed.cancelled() => Err(closed("publish")),
         }
     }
 
-    async fn publish_until_stored(&self, subject: String, id: String, message: Bytes) -> Result<(), BusError> {
+    async fn publish_until_stored(&self, outgoing: Outgoing) -> Result<(), BusError> {
+        let (id, message) = (&outgoing.id, &outgoing.message);
         let kibibytes = (message.len() as u64).div_ceil(1024).min(u64::from(self.flow.max_kibibytes)) as u32;
         let _room = (
             self.flow.messages.acquire().await.map_err(|_| closed("publish"))?,
@@ -106,7 +120,7 @@ impl Inner {
             if !std::mem::take(&mut first) {
                 add(&self.stats.publish_retries, 1);
             }
-            match self.publish_once(&subject, &id, &message).await {
+            match self.publish_once(&outgoing).await {
                 Attempt::Stored(ack) => {
                     self.flow.full.store(false, Ordering::Release);
                     add(&self.stats.published, 1);
@@ -138,10 +152,13 @@ impl Inner {
         }
     }
 
-    async fn publish_once(&self, subject: &str, id: &str, message: &Bytes) -> Attempt {
+    async fn publish_once(&self, outgoing: &Outgoing) -> Attempt {
         let generation = self.link.generation();
-        let publish = PublishMessage::build().payload(message.clone()).message_id(id);
-        let acknowledged = async { self.context.send_publish(subject.to_owned(), publish).await?.await };
+        let mut publish = PublishMessage::build().payload(outgoing.message.clone()).message_id(&outgoing.id);
+        if let Some(place) = &outgoing.traceparent {
+            publish = publish.header(TRACEPARENT, place.as_str());
+        }
+        let acknowledged = async { self.context.send_publish(outgoing.subject.clone(), publish).await?.await };
         let acknowledged = tokio::select! {
             biased;
             acknowledged = acknowledged => acknowledged,

@@ -54,7 +54,7 @@ choice! {
 section! {
     /// What the service says about itself. The level of the log is in `RUST_LOG`, by default `info`.
     pub struct Telemetry at "telemetry." {
-        /// Where this service's own spans are sent, OTLP over plaintext gRPC: `http://collector:4317`. Unset: nowhere.
+        /// Where this service's own spans (publishes, questions, commits, compaction, retention) are sent, whatever `RUST_LOG` says, OTLP over plaintext gRPC: `http://collector:4317`. Unset: nowhere.
         otlp_endpoint: Option<Secret> = None;
         because "there is no collector to assume"
         /// Form of the log on standard error.
