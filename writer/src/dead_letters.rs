@@ -1,5 +1,7 @@
 //! Dead letters for people: why each could not be stored, when, and what it was about.
 
+use std::io::{ErrorKind, Write};
+
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, Utc};
 use reflow_tracing_bus::{Bus, DeadLetter, NatsBus, NatsOptions};
@@ -16,11 +18,25 @@ pub async fn print(config: &Config, limit: usize) -> anyhow::Result<()> {
     let bus = NatsBus::connect(NatsOptions::of(config, "reflow-writer dead-letters")?).await?;
     bus.declare_when_reachable().await.context("cannot reach the bus")?;
     let letters = bus.dead_letters(limit).await.context("cannot read the dead letters")?;
-    for letter in &letters {
-        println!("{}", describe(letter));
-    }
-    eprintln!("{} of {} dead letters", letters.len(), bus.lag().await?.dead_letters);
+    let kept = bus.lag().await?.dead_letters;
     bus.close().await;
+    tell(&letters, kept)
+}
+
+/// Prints letters, one JSON object a line, and on standard error how many of those that are `kept` these are.
+///
+/// # Errors
+///
+/// When they cannot be written; a reader that has seen enough is no error.
+pub fn tell(letters: &[DeadLetter], kept: u64) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut written = letters.iter().try_for_each(|letter| writeln!(out, "{}", describe(letter)));
+    written = written.and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+        written => written.context("cannot print the dead letters")?,
+    }
+    eprintln!("{} of {kept} dead letters", letters.len());
     Ok(())
 }
 

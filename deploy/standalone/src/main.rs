@@ -1,10 +1,11 @@
-//! `reflow-tracing`: configuration, logs, admin port, store, bus, writer, history, sessions; see `run.rs` for the order. One job
+//! `reflow-tracing`: configuration, logs, admin port, store, bus, writer, history, sessions; see `run.rs` for the order. Two jobs
 //! beside it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use reflow_tracing::dead_letters;
 use reflow_tracing_service::{CommonArgs, Role, run, run_job};
 use reflow_tracing_writer::backup;
 
@@ -27,6 +28,14 @@ enum Job {
         /// The file to make.
         file: PathBuf,
     },
+    /// Print the chunks that could not be stored, newest first: one JSON object a line, with the reason.
+    DeadLetters {
+        #[command(flatten)]
+        common: CommonArgs,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -37,5 +46,8 @@ fn main() -> ExitCode {
             println!("{} bytes copied into {}", backup(config, &file).await?, file.display());
             Ok(())
         }),
+        Some(Job::DeadLetters { common, limit }) => {
+            run_job(Role::Standalone, &common, async |config| dead_letters::print(config, limit).await)
+        }
     }
 }

@@ -4,7 +4,6 @@
 //! they wait for; then the writer stops.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,8 @@ use reflow_tracing_service::config::Backend;
 use reflow_tracing_service::{Config, Service};
 use reflow_tracing_session::{Capabilities, Server};
 use reflow_tracing_writer::{open_store, write};
+
+use crate::dead_letters;
 
 /// What is left for the writer when the last session has ended is less than a batch.
 const WRITER_DEADLINE: Duration = Duration::from_secs(3);
@@ -72,16 +73,7 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
 }
 
 fn bus_options(config: &Config) -> LocalOptions {
-    LocalOptions { dead_letters: dead_letters(config), tail: TailLimits::of(config), ..LocalOptions::default() }
-}
-
-/// Beside the database; with the memory backend nothing outlives the process, dead letters included.
-fn dead_letters(config: &Config) -> Option<PathBuf> {
-    let beside = config.storage.sqlite.database_path.parent();
-    match config.storage.backend {
-        Backend::Memory => None,
-        Backend::Sqlite | Backend::Postgres => beside.map(|folder| folder.join("dead-letters")),
-    }
+    LocalOptions { dead_letters: dead_letters::folder(config), tail: TailLimits::of(config), ..LocalOptions::default() }
 }
 
 /// Says where everything is, for the person at the terminal; the log has it as well.

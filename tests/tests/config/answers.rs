@@ -1,7 +1,7 @@
 //! What every program answers without starting: help, version, whether its configuration is good, and what it is.
 
-use anyhow::{Context, Result, ensure};
-use reflow_tracing_tests::{NatsServer, Postgres, Service};
+use anyhow::{Context, Result, bail, ensure};
+use reflow_tracing_tests::{NatsServer, Postgres, Service, events, frames::Batch};
 
 use crate::programs::{ALL, outcome};
 
@@ -85,6 +85,48 @@ async fn health_is_asked_of_the_running_service() -> Result<()> {
         let (code, _, errors) = outcome(ask()).await?;
         ensure!(code == Some(1) && errors.contains(&port), "{}: {code:?} {errors}", program.name);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_process_tells_its_dead_letters_while_it_runs_and_afterwards() -> Result<()> {
+    let postgres = Postgres::start().await?;
+    let database = postgres.create_database("traces").await?;
+    let folder = tempfile::tempdir()?;
+    // Dead letters lie beside where the SQLite file would be.
+    let program = || {
+        let beside = folder.path().join("traces.db");
+        Service::standalone().postgres(&database).env("REFLOW_TRACING_SQLITE_PATH", beside.to_string_lossy())
+    };
+    let letters = async || outcome(program().arg("dead-letters").arg("--limit").arg("1")).await;
+
+    let mut service = program().start().await?;
+    let (code, output, errors) = letters().await?;
+    ensure!(
+        code == Some(0) && output.is_empty() && errors.contains("0 of 0 dead letters"),
+        "{code:?} {output}{errors}"
+    );
+    postgres.sql("traces", "ALTER TABLE traces ADD CONSTRAINT no_such_flow CHECK (flow_name <> 'bad')").await?;
+    let mut client = service.connect_v2().await?;
+    let bad: Vec<_> = (1..3).map(|events| Batch::new("bad", events::program(events))).collect();
+    for batch in &bad {
+        let answer = client.ask(&batch.request()).await?;
+        ensure!(answer["Error"]["code"] == "StorageError" && answer["Error"]["retryable"] == false, "{answer}");
+    }
+    for running in [true, false] {
+        let (code, output, errors) = letters().await?;
+        ensure!(code == Some(0) && errors.contains("1 of 2 dead letters"), "{running}: {code:?} {errors}");
+        let [line] = output.lines().collect::<Vec<_>>()[..] else { bail!("not one line: {output}") };
+        let letter: serde_json::Value = serde_json::from_str(line)?;
+        ensure!(letter["reason"].as_str().is_some_and(|reason| reason.contains("no_such_flow")), "{letter}");
+        ensure!(letter["chunk"]["chunk_id"] == serde_json::json!(bad[1].batch_id), "not the newest: {letter}");
+        ensure!(letter["chunk"]["events"] == 2 && letter["chunk"]["flow_id"] == "bad", "{letter}");
+        if running {
+            ensure!(service.terminate().await?.success(), "{}", service.process().tail());
+        }
+    }
+    let (code, _, errors) = outcome(Service::standalone().memory().arg("dead-letters")).await?;
+    ensure!(code == Some(1) && errors.contains("memory backend"), "{code:?} {errors}");
     Ok(())
 }
 

@@ -95,17 +95,32 @@ impl DeadLetters {
         let mut state = self.lock();
         match &mut state.kept {
             Kept::Memory(letters) => Ok(letters.iter().rev().take(limit).cloned().collect()),
-            Kept::File(file) => {
-                let mut newest = VecDeque::new();
-                let visit = |letter| {
-                    newest.push_front(letter);
-                    newest.truncate(limit);
-                };
-                scan(file, visit).map_err(|error| io_error("read dead letters", &error))?;
-                Ok(newest.into())
-            }
+            Kept::File(file) => Ok(newest_of(file, limit).map_err(|error| io_error("read dead letters", &error))?.0),
         }
     }
+}
+
+/// The newest letters in a folder and how many there are, whether or not a bus is at work there: nothing is made, mended or
+/// locked, and a letter that is just being written is not there yet.
+pub(super) async fn read(folder: PathBuf, limit: usize) -> Result<(Vec<DeadLetter>, u64), BusError> {
+    let found = move || match File::open(folder.join(FILE_NAME)) {
+        Ok(mut file) => newest_of(&mut file, limit),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((Vec::new(), 0)),
+        Err(error) => Err(error),
+    };
+    blocking(found).await?.map_err(|error| io_error("read dead letters", &error))
+}
+
+/// The newest letters, newest first, and how many there are.
+fn newest_of(file: &mut File, limit: usize) -> io::Result<(Vec<DeadLetter>, u64)> {
+    let (mut newest, mut count) = (VecDeque::new(), 0);
+    let visit = |letter| {
+        newest.push_front(letter);
+        newest.truncate(limit);
+        count += 1;
+    };
+    scan(file, visit)?;
+    Ok((newest.into(), count))
 }
 
 fn open_file(folder: &Path) -> io::Result<State> {
@@ -219,12 +234,17 @@ mod tests {
         let whole = fs::read(&path)?;
         fs::write(&path, [&whole[..], &whole[..30]].concat())?;
 
+        let (found, count) = read(folder.path().to_owned(), 1).await?;
+        assert_eq!((found[0].reason.as_str(), count), ("second", 2));
+        assert_eq!(fs::read(&path)?.len(), whole.len() + 30, "who only reads mends nothing");
         let letters = open().await?;
         assert_eq!(letters.count(), 2);
         letters.append(Bytes::from_static(b"three"), "third").await?;
         let reasons: Vec<_> = letters.newest(2).await?.into_iter().map(|letter| letter.reason).collect();
         assert_eq!(reasons, ["third", "second"]);
         assert_eq!(open().await?.count(), 3);
+        let (none, count) = read(folder.path().join("elsewhere"), 10).await?;
+        assert!(none.is_empty() && count == 0 && !folder.path().join("elsewhere").exists());
         Ok(())
     }
 }

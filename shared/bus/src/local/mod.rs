@@ -85,6 +85,16 @@ impl LocalBus {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// The newest dead letters in a folder, newest first, and how many there are. For another process than the bus's own: it
+    /// changes nothing, and waits for nobody.
+    ///
+    /// # Errors
+    ///
+    /// When there is a file that cannot be read. None at all means no letters.
+    pub async fn read_dead_letters(folder: PathBuf, limit: usize) -> Result<(Vec<DeadLetter>, u64), BusError> {
+        dead::read(folder, limit).await
+    }
+
     /// The counters, shareable.
     pub fn shared_stats(&self) -> Arc<BusStats> {
         Arc::clone(&self.shared.stats)
