@@ -57,6 +57,7 @@ async fn events_with_wrong_parts_are_refused() -> Result<()> {
             .replace(&Uuid::nil().to_string(), "x"),
         altered("\"event_type\":\"ActorCreated\"", "\"event_type\":\"ActorVanished\""),
         altered("\"timestamp\":\"2", "\"timestamp\":\"x"),
+        altered("\"timestamp\":\"2", "\"timestamp\":\"102"),
         altered("\"execution_time_ns\":0", "\"execution_time_ns\":-1"),
         altered("\"execution_time_ns\":0", "\"execution_time_ns\":\"long\""),
         altered(id, "\"actor_id\":17"),

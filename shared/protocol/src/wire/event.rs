@@ -279,6 +279,18 @@ mod tests {
     }
 
     #[test]
+    fn attributes_may_be_as_deep_as_documented() {
+        let text = json(&TraceEvent::actor_created("a".into()));
+        let with = |arrays: usize| {
+            let deep = format!("\"custom_attributes\":{{\"a\":{}{}}}", "[".repeat(arrays), "]".repeat(arrays));
+            text.replace("\"custom_attributes\":{}", &deep)
+        };
+        // The object is a level, too.
+        assert!(serde_json::from_str::<Event<'_>>(&with(crate::wire::MAX_DEPTH - 1)).is_ok());
+        assert!(serde_json::from_str::<Event<'_>>(&with(crate::wire::MAX_DEPTH)).is_err());
+    }
+
+    #[test]
     fn what_a_v1_reader_cannot_read_is_refused() {
         let text = json(&TraceEvent::message_sent("a".into(), "p".into(), "T".into(), 1));
         let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));

@@ -23,7 +23,7 @@ pub struct Limits {
     pub max_subscriptions: usize,
 }
 
-/// Kind of a refusal. The first six are those of 0.2.1.
+/// Kind of a refusal. The first six are those of 0.2.1. What a client does about each is in `ERRORS.md` beside this crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Code {
     /// There is no such thing.

@@ -66,14 +66,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let dialect = self.dialect();
         if shared.capabilities.ingest.is_none() {
             let refusal = no_ingest(&shared);
-            match action {
-                Action::Event { .. } | Action::End { .. } => return self.ready(refusal.not_recorded(None)),
-                Action::Start(start) => return self.ready(refusal.answer(dialect, None, start.request_id)),
-                Action::Batch { header, .. } => {
-                    return self.ready(refusal.answer(dialect, Some(header.batch_id), None));
-                }
-                Action::Store { .. } => return self.ready(refusal.answer(Dialect::V1Older, None, None)),
-                _ => {}
+            let counted = shared.metrics.refused.with_label_values(&[refusal.reason]);
+            let answer = match &action {
+                Action::Event { .. } | Action::End { .. } => Some(refusal.not_recorded(None)),
+                Action::Start(start) => Some(refusal.answer(dialect, None, start.request_id.clone())),
+                Action::Batch { header, .. } => Some(refusal.answer(dialect, Some(header.batch_id), None)),
+                Action::Store { .. } => Some(refusal.answer(Dialect::V1Older, None, None)),
+                _ => None,
+            };
+            if let Some(answer) = answer {
+                counted.inc();
+                return self.ready(answer);
             }
         }
         match action {
@@ -116,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         if !self.v2 {
             let message = "RecordBatch is protocol v2: connect with Sec-WebSocket-Protocol: reflow-tracing.v2";
             let refusal = Refusal::new(Code::Unsupported, "batch_in_v1", message);
-            return self.ready(refusal.answer(self.dialect(), Some(header.batch_id), None));
+            return self.refuse_batch(refusal, &header);
         }
         let known = self.flows.get(header.trace_id);
         let (flow, tell) = match (&header.flow_id, known) {
@@ -125,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 let checked = check_name("flow_id", flow_id)
                     .and_then(|()| flow_name.map_or(Ok(()), |name| check_name("flow_name", name)));
                 if let Err(refusal) = checked {
-                    return self.ready(refusal.answer(Dialect::V2, Some(header.batch_id), None));
+                    return self.refuse_batch(refusal, &header);
                 }
                 let flow = Flow::new(flow_id, flow_name, shared.limits.flow_naming);
                 let tell = known.flatten().as_ref() != Some(&flow);
@@ -143,6 +146,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         });
     }
 
+    fn refuse_batch(&mut self, refusal: Refusal, header: &BatchHeader) {
+        self.shared.metrics.batches.with_label_values(&["refused"]).inc();
+        self.shared.metrics.refused.with_label_values(&[refusal.reason]).inc();
+        let answer = refusal.answer(self.dialect(), Some(header.batch_id), None);
+        self.ready(answer);
+    }
+
     fn subscribe(&mut self, request: SubscribeRequest, dialect: Dialect) {
         let shared = Arc::clone(&self.shared);
         let max = shared.limits.max_subscriptions;
@@ -153,13 +163,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             return self.refuse(Refusal::new(Code::LimitExceeded, "subscriptions", message));
         }
         self.place(async move {
-            match Subscription::open(shared, request, dialect).await {
+            match Subscription::open(Arc::clone(&shared), request, dialect).await {
                 Ok(subscription) => Done {
                     answer: Some(subscription.answer()),
                     subscription: Some(Box::new(subscription)),
                     ..Done::default()
                 },
-                Err(refusal) => Done::answer(refusal.answer(dialect, None, None)),
+                Err(refusal) => {
+                    shared.metrics.refused.with_label_values(&[refusal.reason]).inc();
+                    Done::answer(refusal.answer(dialect, None, None))
+                }
             }
         });
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod clients;
+mod errors_page;
 mod live;
 mod support;
 mod v1;
