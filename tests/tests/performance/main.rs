@@ -7,7 +7,9 @@ mod meter;
 mod senders;
 
 use anyhow::{Context, Result, ensure};
-use reflow_tracing_tests::{Cluster, Ledger, Service, answers, events, eventually, frames, patience};
+use reflow_tracing_tests::{Cluster, Ledger, Process, Service, answers, events, eventually, frames, patience};
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use crate::{
@@ -26,7 +28,8 @@ const MEMORY_BYTES: u64 = 256 << 20;
 async fn every_path_takes_load_and_loses_nothing() -> Result<()> {
     batches_to_sqlite().await.context("batches to SQLite")?;
     single_events_to_sqlite().await.context("single events to SQLite")?;
-    batches_to_postgres().await.context("batches over NATS to Postgres")
+    batches_to_postgres().await.context("batches over NATS to Postgres")?;
+    single_events_to_postgres().await.context("single events over NATS to Postgres")
 }
 
 async fn batches_to_sqlite() -> Result<()> {
@@ -43,40 +46,71 @@ async fn batches_to_sqlite() -> Result<()> {
 async fn single_events_to_sqlite() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let service = Service::standalone().sqlite(&folder.path().join("traces.db")).start().await?;
-    let traces: Vec<_> = (0..SENDERS).map(|_| (Uuid::new_v4(), events::program(SINGLE / SENDERS))).collect();
-    let frames: Vec<_> = traces.iter().map(|(trace_id, sent)| (*trace_id, frames_of_events(*trace_id, sent))).collect();
+    let (traces, frames) = single_events();
     let meter = Meter::start("v1 single events, reflow-tracing, SQLite", &[("reflow-tracing", service.process())])?;
     send_events(&service.url(), &frames).await?;
     meter.stop(SINGLE, MEMORY_BYTES)?;
-    for (trace_id, sent) in &traces {
-        let trace = Cluster::trace_from(&service, *trace_id, sent.len()).await?;
-        ensure!(answers::events(&trace)? == answers::by_id(sent), "not what was sent");
-    }
-    let all = service.connect().await?.ask(&frames::query_traces(&frames::Query::all())).await?;
-    ensure!(answers::found(&all)?.1 == SENDERS as u64, "other traces than those that were sent");
-    Ok(())
+    check_single_events(&service, &traces).await
 }
 
 async fn batches_to_postgres() -> Result<()> {
     let cluster = Cluster::start().await?;
     let batches = batches(BATCHED);
     let frames = frames_of(&batches);
-    let meter = Meter::start(
-        "v2 batches, collector, NATS, writer, Postgres",
-        &[
-            ("collector", cluster.collectors[0].process()),
-            ("nats", cluster.nats.process()),
-            ("writer", cluster.writers[0].process()),
-            ("postgres", cluster.postgres.process()),
-        ],
-    )?;
+    let meter = Meter::start("v2 batches, collector, NATS, writer, Postgres", &processes(&cluster))?;
     send_batches(&cluster.collectors[0].url(), SENDERS, &batches, &frames).await?;
-    eventually(patience(), || async {
-        let stored = cluster.written("reflow_writer_stored_events_total", &[]).await?;
-        ensure!(stored >= BATCHED as f64, "{stored} of {BATCHED} events are stored");
-        Ok(())
-    })
-    .await?;
+    stored(&cluster, BATCHED).await?;
     meter.stop(BATCHED, MEMORY_BYTES)?;
     Ledger::of_acked(&batches).check_all(&cluster.postgres, &cluster.queries[0]).await
+}
+
+async fn single_events_to_postgres() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    let (traces, frames) = single_events();
+    let meter = Meter::start("v1 single events, collector, NATS, writer, Postgres", &processes(&cluster))?;
+    send_events(&cluster.collectors[0].url(), &frames).await?;
+    stored(&cluster, SINGLE).await?;
+    meter.stop(SINGLE, MEMORY_BYTES)?;
+    check_single_events(&cluster.queries[0], &traces).await?;
+    let stored = cluster.written("reflow_writer_stored_events_total", &[]).await?;
+    ensure!(stored == SINGLE as f64, "{stored} events are stored of {SINGLE} that were sent once each");
+    Ok(())
+}
+
+fn processes(cluster: &Cluster) -> [(&'static str, &Process); 4] {
+    [
+        ("collector", cluster.collectors[0].process()),
+        ("nats", cluster.nats.process()),
+        ("writer", cluster.writers[0].process()),
+        ("postgres", cluster.postgres.process()),
+    ]
+}
+
+/// Returns when so many events are stored: an ack over NATS comes before that.
+async fn stored(cluster: &Cluster, events: usize) -> Result<()> {
+    eventually(patience(), || async {
+        let stored = cluster.written("reflow_writer_stored_events_total", &[]).await?;
+        ensure!(stored >= events as f64, "{stored} of {events} events are stored");
+        Ok(())
+    })
+    .await
+}
+
+type Traces = Vec<(Uuid, Vec<Value>)>;
+
+/// A trace a sender, and its events as frames, one each.
+fn single_events() -> (Traces, Vec<(Uuid, Vec<Utf8Bytes>)>) {
+    let traces: Traces = (0..SENDERS).map(|_| (Uuid::new_v4(), events::program(SINGLE / SENDERS))).collect();
+    let frames = traces.iter().map(|(trace_id, sent)| (*trace_id, frames_of_events(*trace_id, sent))).collect();
+    (traces, frames)
+}
+
+async fn check_single_events(service: &Service, traces: &Traces) -> Result<()> {
+    for (trace_id, sent) in traces {
+        let trace = Cluster::trace_from(service, *trace_id, sent.len()).await?;
+        ensure!(answers::events(&trace)? == answers::by_id(sent), "not what was sent");
+    }
+    let all = service.connect().await?.ask(&frames::query_traces(&frames::Query::all())).await?;
+    ensure!(answers::found(&all)?.1 == SENDERS as u64, "other traces than those that were sent");
+    Ok(())
 }
