@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs every test against real servers, from anywhere: tests/run.sh
 #
-# Installs what is missing of nats-server, postgresql, redis-server, haproxy, docker-compose, prometheus and its node exporter, Node,
-# Chromium and a compiler for wasm32 (apt-get), builds once, runs the tests of the workspace, then those of the compat workspace and those in
+# Installs what is missing of nats-server, postgresql, redis-server, sqlite3, haproxy, docker-compose, prometheus and its node
+# exporter, Node, Chromium and a compiler for wasm32 (apt-get), builds once, runs the tests of the workspace, then those of the
+# compat workspace and those in
 # a browser, and prints the seconds of each stage. Each test starts its own servers in a folder under one temp folder;
 # whatever happens, also on failure or ctrl-C, nothing is left running.
 set -euo pipefail
@@ -88,6 +89,7 @@ install_servers() {
     command -v nats-server >/dev/null || missing+=(nats-server)
     command -v redis-server >/dev/null || missing+=(redis-server)
     command -v haproxy >/dev/null || missing+=(haproxy)
+    command -v sqlite3 >/dev/null || missing+=(sqlite3)
     command -v docker-compose >/dev/null || missing+=(docker-compose) # checks the compose files; there is no engine
     command -v promtool >/dev/null || missing+=(prometheus)
     command -v prometheus-node-exporter >/dev/null || missing+=(prometheus-node-exporter)

@@ -1,8 +1,8 @@
 //! What was sent and what was acknowledged, and whether the store agrees.
 //!
 //! The promise under test: what was acknowledged is stored, what is stored was sent, and every count of it (raw rows,
-//! summaries, rollups, distinct event ids) is the same count. The store is read by SQL, past all code of ours that could
-//! make the same mistake twice; the ids are read through the protocol, because only that opens payloads.
+//! summaries, rollups, distinct event ids) is the same count. The store is read by SQL ([`Tables`]); the ids are read
+//! through the protocol, because only that opens payloads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,11 @@ use anyhow::{Context, Result, ensure};
 use uuid::Uuid;
 
 use crate::{
-    answers,
-    cluster::DATABASE,
-    events,
+    answers, events,
     eventually::{eventually, patience},
     frames::{self, Batch},
-    postgres::Postgres,
     service::Service,
+    tables::{Counts, Tables},
 };
 
 /// Batches by their ids.
@@ -30,17 +28,6 @@ struct Entry {
     trace_id: Uuid,
     events: BTreeSet<String>,
     acked: bool,
-}
-
-/// What lies in the store.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Events in raw rows.
-    pub rows: u64,
-    /// Events in summaries.
-    pub summaries: u64,
-    /// Events in rollups.
-    pub rollups: u64,
 }
 
 impl Ledger {
@@ -89,50 +76,68 @@ impl Ledger {
         self.batches.len()
     }
 
-    /// Acked ⊆ stored ⊆ sent, batch by batch, while others may still be on their way. Only where compaction is off: it
-    /// merges the rows that this looks at.
+    /// Acked ⊆ stored ⊆ sent, batch by batch and trace by trace, while some may still be on their way. Nobody may send what
+    /// this ledger does not know. Only where compaction is off: it merges the rows that this looks at.
     ///
     /// # Errors
     /// When an acknowledged batch does not become history, or something is there that was never sent.
-    pub async fn check_batches(&self, postgres: &Postgres) -> Result<()> {
-        eventually(patience(), || async {
-            let stored = stored_batches(postgres).await?;
-            for (batch_id, entry) in &self.batches {
-                let events = stored.get(batch_id);
-                ensure!(!entry.acked || events.is_some(), "batch {batch_id} was acknowledged and is not stored");
-                ensure!(
-                    events.is_none_or(|events| *events == entry.events.len() as u64),
-                    "batch {batch_id} of {} events is stored with {events:?}",
-                    entry.events.len()
-                );
+    pub async fn check_batches<'a>(&self, tables: impl Into<Tables<'a>>) -> Result<()> {
+        let tables = tables.into();
+        let stored = eventually(patience(), || async {
+            let stored = tables.chunks().await?;
+            for (batch_id, _) in self.batches.iter().filter(|(_, entry)| entry.acked) {
+                ensure!(stored.contains_key(batch_id), "batch {batch_id} was acknowledged and is not stored");
             }
-            Ok(())
+            Ok(stored)
         })
-        .await
+        .await?;
+        for (batch_id, events) in &stored {
+            let sent = self.batches.get(batch_id);
+            let sent =
+                sent.with_context(|| format!("batch {batch_id} of {events} events is stored and nobody sent it"))?;
+            let count = sent.events.len() as u64;
+            ensure!(*events == count, "batch {batch_id} of {count} events is stored with {events}");
+        }
+        let traces = self.traces();
+        for (trace_id, counted) in tables.summaries().await? {
+            let sent = traces.get(&trace_id).with_context(|| format!("nobody sent trace {trace_id}"))?.len() as u64;
+            ensure!(counted <= sent, "trace {trace_id}: the summary counts {counted} events, {sent} were sent");
+        }
+        Ok(())
     }
 
     /// Everything that was sent is stored, once, in every count. Only when everything was acknowledged.
     ///
     /// # Errors
     /// When a count differs, or a trace does not hold exactly what was sent.
-    pub async fn check_all(&self, postgres: &Postgres, query: &Service) -> Result<()> {
+    pub async fn check_all<'a>(&self, tables: impl Into<Tables<'a>>, service: &Service) -> Result<()> {
+        self.check_counts(tables).await?;
+        self.check_traces(service).await
+    }
+
+    /// Raw rows, summaries and rollups hold what was sent, in sum and trace by trace. Only when everything was acknowledged.
+    ///
+    /// # Errors
+    /// When a count differs.
+    pub async fn check_counts<'a>(&self, tables: impl Into<Tables<'a>>) -> Result<()> {
+        let tables = tables.into();
         ensure!(self.batches_acked() == self.batches_sent(), "not everything was acknowledged");
         let sent = self.events_sent();
         eventually(patience(), || async {
-            let counts = counts(postgres).await?;
+            let counts = tables.counts().await?;
             let expected = Counts { rows: sent, summaries: sent, rollups: sent };
             ensure!(counts == expected, "stored is {counts:?}, sent were {sent} events");
             Ok(())
         })
         .await?;
-        let summaries = summaries(postgres).await?;
+        let summaries = tables.summaries().await?;
         let traces = self.traces();
         ensure!(summaries.len() == traces.len(), "{} traces stored, {} sent", summaries.len(), traces.len());
         for (trace_id, sent) in &traces {
             let counted = summaries.get(trace_id);
             ensure!(counted == Some(&(sent.len() as u64)), "trace {trace_id}: the summary counts {counted:?}");
         }
-        self.check_traces(query).await
+        Ok(())
     }
 
     /// Each trace as a service tells it: its events are those that were sent, each once.
@@ -178,6 +183,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// The traces of which something was sent since an earlier look, whole.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let new = self.batches.iter().filter(|(id, _)| !earlier.batches.contains_key(*id));
+        let traces: BTreeSet<Uuid> = new.map(|(_, entry)| entry.trace_id).collect();
+        let of_them = self.batches.iter().filter(|(_, entry)| traces.contains(&entry.trace_id));
+        Self { batches: of_them.map(|(id, entry)| (*id, entry.clone())).collect() }
+    }
+
     /// Adds what another one holds; their batches are different ones.
     pub fn add(&mut self, other: &Self) {
         self.batches.extend(other.batches.clone());
@@ -190,38 +204,4 @@ impl Ledger {
         }
         traces
     }
-}
-
-/// What every count of the store says.
-///
-/// # Errors
-/// When the store cannot be asked.
-pub async fn counts(postgres: &Postgres) -> Result<Counts> {
-    let sum = |table: &str, column: &str| format!("(SELECT coalesce(sum({column}), 0) FROM {table})");
-    let sums = [sum("chunks", "events"), sum("traces", "event_count"), sum("rollups", "events")].join(", ");
-    let row = postgres.sql(DATABASE, &format!("SELECT {sums}")).await?;
-    let numbers: Vec<u64> = row.split('|').map(str::parse).collect::<Result<_, _>>().context(row.clone())?;
-    let [rows, summaries, rollups] = numbers[..] else { anyhow::bail!("not three sums: {row}") };
-    Ok(Counts { rows, summaries, rollups })
-}
-
-async fn stored_batches(postgres: &Postgres) -> Result<BTreeMap<Uuid, u64>> {
-    pairs(&postgres.sql(DATABASE, "SELECT chunk_id, events FROM chunks").await?)
-}
-
-async fn summaries(postgres: &Postgres) -> Result<BTreeMap<Uuid, u64>> {
-    pairs(&postgres.sql(DATABASE, "SELECT trace_id, event_count FROM traces").await?)
-}
-
-fn pairs(rows: &str) -> Result<BTreeMap<Uuid, u64>> {
-    let parsed: BTreeMap<Uuid, u64> = rows
-        .lines()
-        .map(|row| {
-            let (id, count) = row.split_once('|').context("not two columns")?;
-            // A uuid, or the same as bytes: \x0123….
-            Ok((Uuid::try_parse(id.trim_start_matches("\\x"))?, count.parse()?))
-        })
-        .collect::<Result<_>>()?;
-    ensure!(parsed.len() == rows.lines().count(), "an id is there twice");
-    Ok(parsed)
 }

@@ -33,6 +33,7 @@ pub mod proxy;
 pub mod published;
 pub mod redis;
 pub mod service;
+pub mod tables;
 pub mod wire;
 
 pub use client::{Client, Ending};
@@ -53,4 +54,5 @@ pub use proxy::Proxy;
 pub use published::PublishedServer;
 pub use redis::Redis;
 pub use service::{Service, ServiceBuilder};
+pub use tables::Tables;
 pub use wire::Wire;

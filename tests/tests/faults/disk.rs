@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use reflow_tracing_tests::{
-    Client, Cluster, Load, NatsServer, Postgres, Service, SmallDisk, answers, cluster::DATABASE, events, eventually,
-    frames::Batch, http, load::Options, patience,
+    Client, Cluster, Ledger, Load, NatsServer, Postgres, Service, SmallDisk, answers, cluster::DATABASE, events,
+    eventually, frames::Batch, http, load::Options, patience,
 };
 
 use crate::settings::cluster;
@@ -39,7 +39,8 @@ async fn commits_that_found_the_disk_full(service: &Service) -> Result<()> {
 #[tokio::test]
 async fn sqlite_on_a_full_disk_refuses_nobody_and_goes_on_when_there_is_room() -> Result<()> {
     let disk = SmallDisk::mount(16)?;
-    let mut service = Service::standalone().sqlite(&disk.path().join("traces.db")).start().await?;
+    let database = disk.path().join("traces.db");
+    let mut service = Service::standalone().sqlite(&database).start().await?;
     let (before, during) = (large(), large());
     let mut client = service.connect_v2().await?;
     client.send_json(&before.request()).await?;
@@ -60,7 +61,15 @@ async fn sqlite_on_a_full_disk_refuses_nobody_and_goes_on_when_there_is_room() -
         let trace = Cluster::trace_from(&service, batch.trace_id, 10).await?;
         ensure!(answers::events(&trace)? == answers::by_id(&batch.events), "not what was sent");
     }
-    Ok(())
+    // Sent again, as by a client who did not wait: what failed half-way counts once.
+    let mut client = service.connect_v2().await?;
+    for batch in [&before, &during] {
+        client.send_json(&batch.request()).await?;
+        ensure_recorded(&mut client, batch).await?;
+    }
+    let ledger = Ledger::of_acked(&[before, during]);
+    ledger.check_batches(database.as_path()).await?;
+    ledger.check_all(database.as_path(), &service).await
 }
 
 #[tokio::test]
@@ -94,7 +103,10 @@ async fn postgres_on_a_full_disk_leaves_chunks_in_the_bus_until_there_is_room() 
     }
     let dead = cluster.written("reflow_writer_dead_letters_total", &[]).await?;
     ensure!(dead == 0.0, "{dead} chunks were given up");
-    Ok(())
+    let all: Vec<Batch> = std::iter::once(before).chain(during).collect();
+    let ledger = Ledger::of_acked(&all);
+    ledger.check_batches(&cluster.postgres).await?;
+    ledger.check_all(&cluster.postgres, &cluster.queries[0]).await
 }
 
 /// The chunk stream has a size so that this does not happen: it should be less than the disk has.

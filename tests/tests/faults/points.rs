@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, ensure};
 use reflow_tracing_tests::{
-    Cluster, Service, Wire, answers, events, eventually,
+    Cluster, Service, Tables, Wire, answers, events, eventually,
     frames::{self, Batch},
     patience,
     wire::Direction,
@@ -68,7 +68,7 @@ async fn ensure_counted(cluster: &Cluster, events: u64) -> Result<()> {
         let stream = async_nats::jetstream::new(client).get_stream("REFLOW_CHUNKS").await?;
         let left = stream.cached_info().state.messages;
         ensure!(left == 0, "{left} chunks are still in the bus");
-        let counts = reflow_tracing_tests::ledger::counts(&cluster.postgres).await?;
+        let counts = Tables::from(&cluster.postgres).counts().await?;
         ensure!([counts.rows, counts.summaries, counts.rollups] == [events; 3], "{counts:?}, sent were {events}");
         Ok(())
     })

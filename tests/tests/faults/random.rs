@@ -1,10 +1,10 @@
-//! Kill -9 and pauses at random moments, under load.
+//! Kill -9 and pauses at random moments, under load; after each of them everything is counted.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
-use reflow_tracing_tests::{Cluster, Load, answers, eventually, frames, load::Options, patience};
+use reflow_tracing_tests::{Cluster, Ledger, Load, answers, eventually, frames, load::Options, patience};
 use tokio::time::sleep;
 
 use crate::settings::{ACK_WAIT, cluster};
@@ -42,22 +42,35 @@ async fn rounds(seed: u64) -> Result<()> {
     let rounds = setting("REFLOW_FAULTS_ROUNDS")?.map_or(ROUNDS, |rounds| rounds as usize);
     let mut cluster = cluster().start().await?;
     let load = Load::start(cluster.collector_urls(), &Options { seed, ..Options::default() });
+    let mut checked = Ledger::default();
     for (number, (victim, fault)) in plan(rounds, &mut random).into_iter().enumerate() {
         let round = async {
             load.progress(PROGRESS).await?;
             sleep(Duration::from_millis(random.random_range(0..300))).await;
             strike(&mut cluster, victim, fault, &mut random).await?;
             load.progress(PROGRESS).await?;
-            load.ledger().check_batches(&cluster.postgres).await?;
-            check_history(&cluster).await
+            check_history(&cluster).await?;
+            check_everything(&load, &cluster, &checked).await
         };
         let began = std::time::Instant::now();
-        round.await.with_context(|| format!("round {number}: {fault:?} {victim:?}"))?;
-        println!("round {number}: {fault:?} {victim:?}, {:.1} s", began.elapsed().as_secs_f64());
+        checked = round.await.with_context(|| format!("round {number}: {fault:?} {victim:?}"))?;
+        let (events, seconds) = (checked.events_sent(), began.elapsed().as_secs_f64());
+        println!("round {number}: {fault:?} {victim:?}, {seconds:.1} s, {events} events so far");
     }
     let ledger = load.finish(patience()).await?;
     println!("{} batches of {} events", ledger.batches_sent(), ledger.events_sent());
     ledger.check_all(&cluster.postgres, &cluster.queries[0]).await
+}
+
+/// Load rests until all that was sent is acknowledged; then every count must be that of what was sent. Counts are cheap and
+/// checked over everything; traces are read whole, so only those that have grown since the last look.
+async fn check_everything(load: &Load, cluster: &Cluster, checked: &Ledger) -> Result<Ledger> {
+    let ledger = load.rest(patience()).await?;
+    ledger.check_batches(&cluster.postgres).await?;
+    ledger.check_counts(&cluster.postgres).await?;
+    ledger.since(checked).check_traces(&cluster.queries[0]).await?;
+    load.resume();
+    Ok(ledger)
 }
 
 /// Every fault of every victim equally often, in random order.

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use chrono::DateTime;
 use reflow_tracing_tests::{
-    Cluster, answers, eventually,
+    Cluster, Tables, answers, eventually,
     frames::{self, Batch},
-    ledger::{Counts, counts},
     patience,
+    tables::Counts,
 };
 
 use super::{batches, record_all, sent};
@@ -34,7 +34,7 @@ async fn send_until_met_again(cluster: &Cluster, batches: &[Batch]) -> Result<()
 }
 
 async fn ensure_counted(cluster: &Cluster, events: u64) -> Result<()> {
-    let counted = counts(&cluster.postgres).await?;
+    let counted = Tables::from(&cluster.postgres).counts().await?;
     ensure!(counted == Counts { rows: events, summaries: events, rollups: events }, "{counted:?}");
     Ok(())
 }
@@ -127,7 +127,7 @@ async fn a_batch_sent_again_after_retention_stays_gone() -> Result<()> {
     cluster.trace_with(new[0].trace_id, 60).await?;
     let answer = cluster.queries[0].connect().await?.ask(&frames::get_trace(old[0].trace_id)).await?;
     ensure!(answers::trace(&answer)?.is_none(), "what was removed has come back: {answer:.300}");
-    let counted = counts(&cluster.postgres).await?;
+    let counted = Tables::from(&cluster.postgres).counts().await?;
     ensure!((counted.rows, counted.summaries) == (60, 60), "{counted:?}");
     Ok(())
 }

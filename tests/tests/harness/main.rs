@@ -1,5 +1,7 @@
 //! The harness itself: real servers start, keep their data over kill -9, stand still when paused, and die with the test.
 
+mod ledger;
+
 use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
