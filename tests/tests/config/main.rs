@@ -10,3 +10,4 @@ mod metrics;
 mod mistakes;
 mod programs;
 mod secrets;
+mod services;
