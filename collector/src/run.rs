@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use reflow_tracing_bus::{
-    AskOptions, Directory, DirectoryOptions, DirectorySampler, MemoryDirectory, NatsBus, NatsHistory, RedisDirectory,
-    RedisOptions,
+    AskOptions, Directory, DirectoryOptions, MemoryDirectory, NatsBus, NatsHistory, RedisDirectory, RedisOptions,
+    watch_directory,
 };
 use reflow_tracing_service::{Config, Service};
 use reflow_tracing_session::{Capabilities, Server};
@@ -26,12 +26,7 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
     let listener = service.listen().await?;
     let bus = NatsBus::start(service, &bus_stage, &SIDES).await?;
     let directory = directory(&service.config)?;
-    let sampler = DirectorySampler::register(&service.metrics, directory.clone())?;
-    let stop = bus_stage.stop();
-    bus_stage.spawn("metrics of the directory", async move {
-        sampler.run(stop).await;
-        Ok(())
-    });
+    watch_directory(&service.metrics, directory.clone())?;
     let metrics = service.metrics.clone();
     let capabilities = Capabilities {
         ingest: Some(Arc::new(bus.clone())),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use reflow_tracing_bus::{
-    Bus, BusSampler, DirectoryOptions, DirectorySampler, LocalBus, LocalHistory, LocalOptions, MemoryDirectory, Side,
-    TailLimits,
+    Bus, DirectoryOptions, LocalBus, LocalHistory, LocalOptions, MemoryDirectory, Side, TailLimits, watch_bus,
+    watch_directory,
 };
 use reflow_tracing_query::{HistoryService, QueryMetrics};
 use reflow_tracing_service::config::Backend;
@@ -39,13 +39,8 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
     let bus = LocalBus::try_new(bus_options(config)).await.context("cannot keep dead letters")?;
     let directory = Arc::new(MemoryDirectory::new(DirectoryOptions::of(config)));
     let sides = [Side::Publishing, Side::Consuming, Side::Tails];
-    let sampler = BusSampler::register(&service.metrics, bus.shared_stats(), &sides)?;
-    let flows = DirectorySampler::register(&service.metrics, directory.clone())?;
-    let stop = writer.stop();
-    writer.spawn("metrics", async move {
-        tokio::join!(sampler.run(stop.clone()), flows.run(stop));
-        Ok(())
-    });
+    watch_bus(&service.metrics, bus.shared_stats(), &sides)?;
+    watch_directory(&service.metrics, directory.clone())?;
     let bus: Arc<dyn Bus> = Arc::new(bus);
     write(service, &writer, bus.clone(), store.clone())?;
     let closing = bus.clone();

@@ -27,7 +27,7 @@ pub use history::{
     serve_history,
 };
 pub use local::{LocalBus, LocalOptions};
-pub use metrics::{BusSampler, DirectorySampler, Side, directory_metrics};
+pub use metrics::{Side, directory_metrics, watch_bus, watch_directory};
 pub use nats::{NatsBus, NatsOptions};
 pub use stats::BusStats;
 pub use tail_queue::TailLimits;

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use prometheus::IntGauge;
-use reflow_tracing_service::metrics::{Count, Counts, MetricDoc, MetricError, Metrics, sample};
-use tokio_util::sync::CancellationToken;
+use reflow_tracing_service::metrics::{Count, MetricDoc, MetricError, Metrics};
 
-use crate::{BusStats, Directory, DirectoryStats};
+use crate::{BusStats, Directory};
 
 /// What a service does with the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,94 +35,65 @@ impl Side {
 
 /// What is exported of a directory.
 pub fn directory_metrics() -> impl Iterator<Item = MetricDoc> {
-    DIRECTORY.iter().map(|(doc, _)| *doc).chain([DEGRADED])
+    DIRECTORY.iter().map(|(doc, _)| *doc)
 }
 
-/// Takes over what the bus counts.
-pub struct BusSampler {
-    stats: Arc<BusStats>,
-    counts: Counts<BusStats>,
+/// Exports what the bus counts, for the sides that a service uses.
+///
+/// # Errors
+///
+/// When one of the names is taken.
+pub fn watch_bus(metrics: &Metrics, stats: Arc<BusStats>, sides: &[Side]) -> Result<(), MetricError> {
+    metrics.watch_counts(stats, sides.iter().flat_map(|side| side.counts()).chain(&LINK).copied())
 }
 
-impl BusSampler {
-    /// Registers the metrics of the sides that a service uses.
-    ///
-    /// # Errors
-    ///
-    /// When one of the names is taken by another kind of metric.
-    pub fn register(metrics: &Metrics, stats: Arc<BusStats>, sides: &[Side]) -> Result<Self, MetricError> {
-        let counts = sides.iter().flat_map(|side| side.counts()).chain(&LINK);
-        Ok(Self { stats, counts: Counts::register(metrics, counts)? })
-    }
-
-    /// Samples until `stop`, and once more then.
-    pub async fn run(self, stop: CancellationToken) {
-        sample(|| self.counts.take(&self.stats), stop).await;
-    }
-}
-
-/// Takes over what a directory counts.
-pub struct DirectorySampler {
-    directory: Arc<dyn Directory>,
-    counts: Counts<DirectoryStats>,
-    degraded: IntGauge,
-}
-
-impl DirectorySampler {
-    /// Registers the metrics.
-    ///
-    /// # Errors
-    ///
-    /// When one of the names is taken by another kind of metric.
-    pub fn register(metrics: &Metrics, directory: Arc<dyn Directory>) -> Result<Self, MetricError> {
-        Ok(Self { directory, counts: Counts::register(metrics, &DIRECTORY)?, degraded: metrics.gauge(&DEGRADED)? })
-    }
-
-    /// Samples until `stop`, and once more then.
-    pub async fn run(self, stop: CancellationToken) {
-        let take = || {
-            let stats = self.directory.stats();
-            self.counts.take(stats);
-            self.degraded.set(stats.degraded.load(Relaxed).into());
-        };
-        sample(take, stop).await;
-    }
+/// Exports what a directory counts.
+///
+/// # Errors
+///
+/// When one of the names is taken.
+pub fn watch_directory(metrics: &Metrics, directory: Arc<dyn Directory>) -> Result<(), MetricError> {
+    metrics.watch_counts(directory, DIRECTORY)
 }
 
 const LINK: [Count<BusStats>; 1] = [(
     MetricDoc::counter("reflow_bus_reconnects_total", &[], "connections to the bus made again after a loss"),
-    |stats| &stats.reconnects,
+    |stats| stats.reconnects.load(Relaxed),
 )];
 
 const PUBLISHING: [Count<BusStats>; 6] = [
     (
         MetricDoc::counter("reflow_bus_published_chunks_total", &[], "chunks whose publish the bus acknowledged"),
-        |stats| &stats.published,
+        |stats| stats.published.load(Relaxed),
     ),
     (MetricDoc::counter("reflow_bus_published_bytes_total", &[], "bytes of them, as on the bus"), |stats| {
-        &stats.published_bytes
+        stats.published_bytes.load(Relaxed)
     }),
     (MetricDoc::counter("reflow_bus_publish_retries_total", &[], "attempts to publish after the first"), |stats| {
-        &stats.publish_retries
+        stats.publish_retries.load(Relaxed)
     }),
     (MetricDoc::counter("reflow_bus_full_waits_total", &[], "publishes that found the bus full and waited"), |stats| {
-        &stats.full_waits
+        stats.full_waits.load(Relaxed)
     }),
     (
         MetricDoc::counter("reflow_bus_duplicate_chunks_total", &[], "publishes that the bus had already: no harm"),
-        |stats| &stats.duplicates,
+        |stats| stats.duplicates.load(Relaxed),
     ),
-    (MetricDoc::gauge("reflow_bus_publishing_chunks", &[], "publishes under way"), |stats| &stats.publishing),
+    (MetricDoc::gauge("reflow_bus_publishing_chunks", &[], "publishes under way"), |stats| {
+        stats.publishing.load(Relaxed)
+    }),
 ];
 
 const CONSUMING: [Count<BusStats>; 4] = [
     (MetricDoc::counter("reflow_bus_delivered_chunks_total", &[], "deliveries taken from the bus"), |stats| {
-        &stats.delivered
+        stats.delivered.load(Relaxed)
     }),
-    (MetricDoc::counter("reflow_bus_delivered_bytes_total", &[], "bytes of them"), |stats| &stats.delivered_bytes),
+    (MetricDoc::counter("reflow_bus_delivered_bytes_total", &[], "bytes of them"), |stats| {
+        stats.delivered_bytes.load(Relaxed)
+    }),
     (
         MetricDoc::counter("reflow_bus_pull_retries_total", &[], "requests for chunks that were lost and made again"),
-        |stats| &stats.pull_retries,
+        |stats| stats.pull_retries.load(Relaxed),
     ),
     (
         MetricDoc::counter(
@@ -132,19 +101,21 @@ const CONSUMING: [Count<BusStats>; 4] = [
             &[],
             "times that streams or consumer were gone and declared again",
         ),
-        |stats| &stats.repairs,
+        |stats| stats.repairs.load(Relaxed),
     ),
 ];
 
 const TAILS: [Count<BusStats>; 4] = [
-    (MetricDoc::counter("reflow_bus_tail_chunks_total", &[], "chunks put into live tails"), |stats| &stats.tail_chunks),
+    (MetricDoc::counter("reflow_bus_tail_chunks_total", &[], "chunks put into live tails"), |stats| {
+        stats.tail_chunks.load(Relaxed)
+    }),
     (
         MetricDoc::counter(
             "reflow_bus_tail_missed_chunks_total",
             &[],
             "chunks that live tails are known to have missed",
         ),
-        |stats| &stats.tail_missed,
+        |stats| stats.tail_missed.load(Relaxed),
     ),
     (
         MetricDoc::counter(
@@ -152,69 +123,64 @@ const TAILS: [Count<BusStats>; 4] = [
             &[],
             "times that live tails missed nobody knows how many chunks",
         ),
-        |stats| &stats.tail_gaps,
+        |stats| stats.tail_gaps.load(Relaxed),
     ),
-    (MetricDoc::gauge("reflow_bus_tails", &[], "live tails open"), |stats| &stats.tails),
+    (MetricDoc::gauge("reflow_bus_tails", &[], "live tails open"), |stats| stats.tails.load(Relaxed)),
 ];
 
-const DIRECTORY: [Count<DirectoryStats>; 5] = [
+const DIRECTORY: [Count<dyn Directory>; 6] = [
     (
         MetricDoc::counter(
             "reflow_directory_cache_hits_total",
             &[],
             "flows of traces found in the process's own cache",
         ),
-        |stats| &stats.cache_hits,
+        |directory| directory.stats().cache_hits.load(Relaxed),
     ),
-    (MetricDoc::counter("reflow_directory_shared_hits_total", &[], "flows of traces found in Redis"), |stats| {
-        &stats.shared_hits
+    (MetricDoc::counter("reflow_directory_shared_hits_total", &[], "flows of traces found in Redis"), |directory| {
+        directory.stats().shared_hits.load(Relaxed)
     }),
-    (MetricDoc::counter("reflow_directory_misses_total", &[], "flows of traces that nobody knew"), |stats| {
-        &stats.misses
+    (MetricDoc::counter("reflow_directory_misses_total", &[], "flows of traces that nobody knew"), |directory| {
+        directory.stats().misses.load(Relaxed)
     }),
     (
         MetricDoc::counter("reflow_directory_skipped_total", &[], "calls that did without Redis because it was down"),
-        |stats| &stats.skipped,
+        |directory| directory.stats().skipped.load(Relaxed),
     ),
     (
         MetricDoc::counter("reflow_directory_errors_total", &[], "calls to Redis that failed or took too long"),
-        |stats| &stats.errors,
+        |directory| directory.stats().errors.load(Relaxed),
+    ),
+    (
+        MetricDoc::gauge(
+            "reflow_directory_degraded",
+            &[],
+            "1 while Redis is down and the process's own cache answers alone",
+        ),
+        |directory| directory.stats().degraded.load(Relaxed).into(),
     ),
 ];
-
-const DEGRADED: MetricDoc = MetricDoc::gauge(
-    "reflow_directory_degraded",
-    &[],
-    "1 while Redis is down and the process's own cache answers alone",
-);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{DirectoryOptions, MemoryDirectory};
 
-    #[tokio::test]
-    async fn counts_are_taken_over_and_told() {
+    #[test]
+    fn counts_are_told_as_they_are_when_asked() {
         let metrics = Metrics::try_new("test").unwrap();
         let bus = Arc::new(BusStats::default());
-        let directory = Arc::new(MemoryDirectory::new(DirectoryOptions::default()));
         let sides = [Side::Publishing, Side::Consuming, Side::Tails];
-        let sampler = BusSampler::register(&metrics, bus.clone(), &sides).unwrap();
-        let directory = DirectorySampler::register(&metrics, directory).unwrap();
-        bus.published.store(3, Relaxed);
-        bus.tails.store(2, Relaxed);
-        sampler.counts.take(&bus);
-        bus.published.store(5, Relaxed);
-        let stop = CancellationToken::new();
-        stop.cancel();
-        sampler.run(stop.clone()).await;
-        directory.run(stop).await;
-        let figures = metrics.figures();
-        assert_eq!(
-            (&figures["reflow_bus_published_chunks_total"], &figures["reflow_bus_tails"]),
-            (&5.0.into(), &2.0.into())
-        );
-        assert_eq!(figures["reflow_directory_degraded"], 0.0);
+        watch_bus(&metrics, bus.clone(), &sides).unwrap();
+        watch_directory(&metrics, Arc::new(MemoryDirectory::new(DirectoryOptions::default()))).unwrap();
+        for (published, tails) in [(3, 2), (5, 0)] {
+            bus.published.store(published, Relaxed);
+            bus.tails.store(tails, Relaxed);
+            let figures = metrics.figures();
+            assert_eq!(figures["reflow_bus_published_chunks_total"], published as f64);
+            assert_eq!(figures["reflow_bus_tails"], tails as f64);
+        }
+        assert_eq!(metrics.figures()["reflow_directory_degraded"], 0.0);
         assert!(metrics.undocumented().is_empty(), "{:?}", metrics.undocumented());
         for doc in sides.into_iter().flat_map(Side::metrics).chain(directory_metrics()) {
             assert!(doc.check().is_ok(), "{}", doc.name);

@@ -1,4 +1,4 @@
-//! What the bus counted: one set of counters for both implementations, exported by [`crate::BusSampler`].
+//! What the bus counted: one set of counters for both implementations, exported by [`crate::watch_bus`].
 //!
 //! Guarantee: counters only grow, gauges are exact.
 

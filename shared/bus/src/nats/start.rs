@@ -6,7 +6,7 @@ use anyhow::Context;
 use reflow_tracing_service::{Service, Stage};
 
 use super::{NatsBus, NatsOptions};
-use crate::{Bus, BusSampler, Side};
+use crate::{Bus, Side, watch_bus};
 
 /// Closing flushes what was sent; the server has it within a moment or not at all.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -33,12 +33,7 @@ impl NatsBus {
             Ok(())
         });
         bus.declare_when_reachable().await.context("cannot declare the bus")?;
-        let sampler = BusSampler::register(&service.metrics, bus.shared_stats(), sides)?;
-        let stop = stage.stop();
-        stage.spawn("metrics of the bus", async move {
-            sampler.run(stop).await;
-            Ok(())
-        });
+        watch_bus(&service.metrics, bus.shared_stats(), sides)?;
         latch.set();
         Ok(bus)
     }

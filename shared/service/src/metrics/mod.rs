@@ -22,7 +22,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-pub use counts::{Count, Counts, sample};
+pub use counts::Count;
 pub use disk::DISK_METRICS;
 pub use doc::{BYTES_BUCKETS, COUNT_BUCKETS, MetricDoc, MetricKind, SECONDS_BUCKETS, metrics_table};
 pub use process::PROCESS_METRICS;
@@ -119,6 +119,27 @@ impl Metrics {
         let collector = disk::DiskCollector::try_new(folder)
             .map_err(|source| MetricError::Registry { name: DISK_METRICS[0].name, source })?;
         self.register(DISK_METRICS[0].name, collector)
+    }
+
+    /// Exports counts that a library keeps, as they are at the moment of the scrape.
+    ///
+    /// # Errors
+    ///
+    /// When a name breaks the rule or is exported already.
+    pub fn watch_counts<S: ?Sized + Send + Sync + 'static>(
+        &self,
+        source: Arc<S>,
+        counts: impl IntoIterator<Item = Count<S>>,
+    ) -> Result<(), MetricError> {
+        let counts: Vec<Count<S>> = counts.into_iter().collect();
+        let docs: Vec<MetricDoc> = counts.iter().map(|(doc, _)| *doc).collect();
+        docs.iter().try_for_each(MetricDoc::check)?;
+        let name = docs.first().map_or("counts", |doc| doc.name);
+        let collector = counts::CountsCollector::try_new(source, counts)
+            .map_err(|source| MetricError::Registry { name, source })?;
+        self.register(name, collector)?;
+        self.document(&docs);
+        Ok(())
     }
 
     /// The registry itself, for crates that register their own. Their declarations go to [`Metrics::document`].
