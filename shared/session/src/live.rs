@@ -186,15 +186,15 @@ impl Subscriptions {
         self.list.is_empty()
     }
 
-    /// Adds one; one of the same name (in v1: the only one) gives way.
-    pub(crate) fn add(&mut self, subscription: Subscription) {
+    /// Adds one; one of the same name (in v1: the only one) gives way. False, and nothing is added, when there are `max` others.
+    pub(crate) fn add(&mut self, subscription: Subscription, max: usize) -> bool {
+        let others = self.list.iter().filter(|other| other.view.id != subscription.view.id).count();
+        if others >= max {
+            return false;
+        }
         self.list.retain(|other| other.view.id != subscription.view.id);
         self.list.push(subscription);
-    }
-
-    /// Whether one more of this name may be added.
-    pub(crate) fn has_room(&self, id: Option<&str>, max: usize) -> bool {
-        self.list.iter().filter(|other| other.view.id.as_deref() != id || id.is_none()).count() < max
+        true
     }
 
     /// Ends one, or all.

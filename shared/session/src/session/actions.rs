@@ -155,26 +155,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
 
     fn subscribe(&mut self, request: SubscribeRequest, dialect: Dialect) {
         let shared = Arc::clone(&self.shared);
-        let max = shared.limits.max_subscriptions;
-        let id = request.subscription_id.as_deref().filter(|_| self.v2);
-        if self.v2 && !self.subscriptions.has_room(id, max) {
-            let message =
-                format!("session has {max} subscriptions (max_subscriptions); end some, or open another session");
-            return self.refuse(Refusal::new(Code::LimitExceeded, "subscriptions", message));
-        }
         self.place(async move {
             match Subscription::open(Arc::clone(&shared), request, dialect).await {
-                Ok(subscription) => Done {
-                    answer: Some(subscription.answer()),
-                    subscription: Some(Box::new(subscription)),
-                    ..Done::default()
-                },
+                Ok(subscription) => Done { subscription: Some(Box::new(subscription)), ..Done::default() },
                 Err(refusal) => {
                     shared.metrics.refused.with_label_values(&[refusal.reason]).inc();
                     Done::answer(refusal.answer(dialect, None, None))
                 }
             }
         });
+    }
+
+    /// Takes an opened subscription in and gives its answer. Whether there is room is settled only now, when everything before it has
+    /// been: what was sent in one write with it, openings that failed and `Unsubscribe` included, counts as if sent one by one.
+    pub(super) fn admit(&mut self, subscription: Subscription) -> Answer {
+        let max = self.shared.limits.max_subscriptions;
+        let answer = subscription.answer();
+        if self.subscriptions.add(subscription, max) {
+            return answer;
+        }
+        let message = format!("session has {max} subscriptions (max_subscriptions); end some, or open another session");
+        self.refusal(Refusal::new(Code::LimitExceeded, "subscriptions", message))
     }
 
     /// Gives a frame's work its place behind what has been gathered.
@@ -188,10 +189,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
+        let answer = self.refusal(refusal);
+        self.ready(answer);
+    }
+
+    /// Counts a refusal and puts it into the peer's words.
+    fn refusal(&self, refusal: Refusal) -> Answer {
         self.shared.metrics.frames.with_label_values(&["refused"]).inc();
         self.shared.metrics.refused.with_label_values(&[refusal.reason]).inc();
-        let answer = refusal.answer(self.dialect(), None, None);
-        self.ready(answer);
+        refusal.answer(self.dialect(), None, None)
     }
 
     pub(super) fn dialect(&self) -> Dialect {

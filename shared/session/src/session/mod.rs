@@ -54,6 +54,7 @@ enum Waited {
 struct Done {
     answer: Option<Answer>,
     learned: Vec<(Uuid, Option<Flow>)>,
+    /// Answered once it is known to have room.
     subscription: Option<Box<Subscription>>,
     unsubscribe: Option<Option<String>>,
 }
@@ -273,10 +274,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         if let Some(id) = done.unsubscribe {
             self.subscriptions.remove(id.as_deref());
         }
-        if let Some(subscription) = done.subscription {
-            self.subscriptions.add(*subscription);
-        }
-        match done.answer {
+        let admitted = done.subscription.map(|subscription| self.admit(*subscription));
+        match done.answer.or(admitted) {
             Some(answer) => self.out.feed(answer).await,
             None => Ok(()),
         }
