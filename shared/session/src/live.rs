@@ -7,7 +7,7 @@ use std::task::Poll;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use reflow_tracing_bus::TailItem;
-use reflow_tracing_chunk::{Chunk, V1Rewrite, decode_events};
+use reflow_tracing_chunk::{Chunk, Header, V1Rewrite, decode_events};
 use reflow_tracing_protocol::ExecutionStatus;
 use reflow_tracing_protocol::wire::{Code, Event, Response, SubscribeRequest};
 use serde_json::value::RawValue;
@@ -20,6 +20,7 @@ use crate::capabilities::Shared;
 use crate::filter::EventFilter;
 use crate::flow::Flow;
 use crate::since;
+use crate::status::SeenEnds;
 
 /// One subscription. v1 has at most one, without a name.
 pub(crate) struct Subscription {
@@ -31,7 +32,18 @@ pub(crate) struct Subscription {
 pub(crate) struct View {
     id: Option<String>,
     filter: EventFilter,
+    ends: SeenEnds,
     shared: Arc<Shared>,
+}
+
+/// A chunk on its way to the subscriber.
+struct Passing {
+    /// Among the frames.
+    place: usize,
+    chunk: Arc<Chunk>,
+    flow: Option<Flow>,
+    /// The trace's status as the chunk passed, where that was seen.
+    status: Option<ExecutionStatus>,
 }
 
 /// Chunks looked at in one go: their traces' statuses are asked for together.
@@ -57,7 +69,8 @@ impl Subscription {
         shared.metrics.viewers.inc();
         let id =
             (dialect == Dialect::V2).then(|| request.subscription_id.unwrap_or_else(|| Uuid::now_v7().to_string()));
-        Ok(Self { view: Arc::new(View { id, filter, shared }), stream })
+        let view = View { id, filter, ends: SeenEnds::default(), shared };
+        Ok(Self { view: Arc::new(view), stream })
     }
 
     /// The answer to its request.
@@ -77,24 +90,49 @@ impl View {
         for item in items {
             match item {
                 TailItem::Chunk(chunk) => {
-                    self.shared.statuses.note(&chunk.header);
+                    let status = self.pass(&chunk.header);
                     if let Some(flow) = self.flow(&chunk).await {
-                        chunks.push((frames.len(), chunk, flow));
+                        chunks.push(Passing { place: frames.len(), chunk, flow, status });
                         frames.push(Vec::new());
                     }
                 }
                 TailItem::Missed(missed) => frames.push(vec![self.missed(missed)]),
             }
         }
-        chunks.retain(|(_, chunk, flow)| self.filter.header(&chunk.header, flow.as_ref()));
+        chunks.retain(|passing| self.filter.header(&passing.chunk.header, passing.flow.as_ref()));
         if self.filter.by_status() {
-            let traces = chunks.iter().map(|(_, chunk, _)| chunk.header.trace_uuid()).collect();
-            self.shared.statuses.learn(&self.shared, traces).await;
+            self.judge(&mut chunks).await;
         }
-        for (place, chunk, _) in chunks {
+        for Passing { place, chunk, .. } in chunks {
             frames[place] = self.events(&chunk);
         }
         frames.into_iter().flatten().collect()
+    }
+
+    /// Notes the chunk's marks; the status of its trace as far as this subscription has seen it end.
+    fn pass(&self, header: &Header) -> Option<ExecutionStatus> {
+        if !self.filter.by_status() {
+            return None;
+        }
+        self.shared.statuses.note(header);
+        self.ends.pass(header)
+    }
+
+    /// Leaves the chunks whose trace had a wanted status as they passed.
+    async fn judge(&self, chunks: &mut Vec<Passing>) {
+        for passing in chunks.iter_mut().filter(|passing| passing.status.is_none()) {
+            // Its end came behind it, in the same go.
+            if self.ends.contains(passing.chunk.header.trace_uuid()) {
+                passing.status = Some(ExecutionStatus::Running);
+            }
+        }
+        let unseen = chunks.iter().filter(|passing| passing.status.is_none());
+        let traces = unseen.map(|passing| passing.chunk.header.trace_uuid()).collect();
+        self.shared.statuses.learn(&self.shared, traces).await;
+        chunks.retain(|Passing { chunk, status, .. }| {
+            let asked = || self.shared.statuses.get(chunk.header.trace_uuid());
+            self.filter.status(&status.clone().or_else(asked).unwrap_or(ExecutionStatus::Running))
+        });
     }
 
     /// The chunk's flow; the outer `None`: nobody knows it, and the filter asks for it.
@@ -112,12 +150,6 @@ impl View {
     fn events(&self, chunk: &Chunk) -> Vec<Utf8Bytes> {
         let header = &chunk.header;
         let trace_id = header.trace_uuid();
-        if self.filter.by_status() {
-            let status = self.shared.statuses.get(trace_id).unwrap_or(ExecutionStatus::Running);
-            if !self.filter.status(&status) {
-                return Vec::new();
-            }
-        }
         let events = match decode_events(header, &chunk.payload) {
             Ok(events) => events,
             Err(error) => {

@@ -1,6 +1,7 @@
-//! Statuses of traces for live filters: what headers tell, a bounded cache, then one batched question; unknown is `Running`.
+//! Statuses of traces for live filters: what headers tell as they pass, a bounded cache, then one batched question; unknown is `Running`.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,8 +20,39 @@ const ENTRIES: u64 = 65_536;
 const LIFETIME: Duration = Duration::from_secs(5);
 /// A live event does not wait longer for its trace's status.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Ends that a subscription remembers; forgetting costs a question.
+const MAX_SEEN: usize = 4_096;
 
-/// Statuses that sessions of this process have learned.
+/// The explicit ends that one subscription has seen pass. Not shared: a slower one would judge what came before an end by an end that
+/// only a quicker one has seen.
+#[derive(Default)]
+pub(crate) struct SeenEnds(Mutex<HashMap<Uuid, ExecutionStatus>>);
+
+impl SeenEnds {
+    /// The status of the chunk's trace, if an end was told in it or before it.
+    pub(crate) fn pass(&self, header: &Header) -> Option<ExecutionStatus> {
+        let trace_id = header.trace_uuid();
+        let mut ends = self.lock();
+        if let Some(status) = told(header) {
+            if ends.len() >= MAX_SEEN && !ends.contains_key(&trace_id) {
+                ends.clear();
+            }
+            ends.insert(trace_id, status);
+        }
+        ends.get(&trace_id).cloned()
+    }
+
+    /// Whether an end has passed.
+    pub(crate) fn contains(&self, trace_id: Uuid) -> bool {
+        self.lock().contains_key(&trace_id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, ExecutionStatus>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Statuses that sessions of this process have asked for.
 #[derive(Clone)]
 pub(crate) struct StatusCache(Cache<Uuid, ExecutionStatus>);
 
@@ -31,14 +63,10 @@ impl Default for StatusCache {
 }
 
 impl StatusCache {
-    /// Takes what the header tells.
+    /// The peer of a v1 program has gone: completed or failed, and the store knows which.
     pub(crate) fn note(&self, header: &Header) {
-        let trace_id = header.trace_uuid();
-        if let Some(status) = told(header) {
-            self.0.insert(trace_id, status);
-        } else if header.closed_us.is_some() {
-            // Completed or failed: the store knows whether anything failed.
-            self.0.invalidate(&trace_id);
+        if header.closed_us.is_some() {
+            self.0.invalidate(&header.trace_uuid());
         }
     }
 

@@ -79,3 +79,36 @@ async fn several_v2_subscriptions_are_told_apart_and_end() {
     assert_eq!(viewer.ask(&json!("Unsubscribe")).await, recorded());
     viewer.is_well().await;
 }
+
+/// Who looks late, or at much in one go, judges each event by the ends before it, not by those behind it.
+#[tokio::test]
+async fn an_end_is_no_end_of_what_came_before_it() {
+    let fixture = Fixture::new().await;
+    let (mut running, mut completed) = (fixture.v1().await, fixture.v1().await);
+    subscribe(&mut running, json!({"status_filter": ["Running"]})).await;
+    subscribe(&mut completed, json!({"status_filter": ["Completed"]})).await;
+    let mut program = fixture.v2().await;
+    // Three chunks a trace, and nothing is shown before all have come.
+    fixture.gate.send(false).unwrap();
+    for number in 0..5 {
+        let trace_id = Uuid::new_v4();
+        let batch = |when: &str| {
+            let events = [event(&format!("{when} {number}")).1];
+            json!({"RecordBatch": {"batch_id": Uuid::now_v7(), "trace_id": trace_id, "client_id": "c", "sequence": 0,
+                "dropped": 0, "events": events}})
+        };
+        program.send(&batch("before")).await;
+        program.send(&json!({"EndTrace": {"trace_id": trace_id, "status": "Completed"}})).await;
+        program.send(&batch("behind")).await;
+    }
+    fixture.gate.send(true).unwrap();
+    for _ in 0..15 {
+        program.receive().await;
+    }
+    for number in 0..5 {
+        assert_eq!(seen_actor(&mut running).await, format!("before {number}"));
+        assert_eq!(seen_actor(&mut completed).await, format!("behind {number}"));
+    }
+    running.is_well().await;
+    completed.is_well().await;
+}
