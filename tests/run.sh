@@ -3,9 +3,8 @@
 #
 # Installs what is missing of nats-server, postgresql, redis-server, sqlite3, haproxy, docker-compose, prometheus and its node
 # exporter, Node, Chromium and a compiler for wasm32 (apt-get), builds once, runs the tests of the workspace, then those of the
-# compat workspace and those in
-# a browser, and prints the seconds of each stage. Each test starts its own servers in a folder under one temp folder;
-# whatever happens, also on failure or ctrl-C, nothing is left running.
+# compat workspace and those in a browser, and prints the seconds of each stage. Each test starts its own servers in a folder
+# under one temp folder; whatever happens, also on failure or ctrl-C, nothing is left running.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -4,12 +4,14 @@
 
 mod adoption;
 mod durability;
+mod limits;
 mod live;
 mod newer;
 mod older;
 mod page;
 mod queries;
 mod services;
+mod statuses;
 mod system;
 mod v1;
 mod v2;
