@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::PollSemaphore;
 
 /// Bytes the sessions of a process may hold.
@@ -60,7 +61,8 @@ pub(crate) struct BudgetedIo<S> {
     frames: FrameWatch,
     total: usize,
     semaphore: PollSemaphore,
-    held: Option<OwnedSemaphorePermit>,
+    /// What is held for the frame under way, and since when.
+    held: Option<(OwnedSemaphorePermit, Instant)>,
     wanted: u32,
 }
 
@@ -82,12 +84,12 @@ impl<S> BudgetedIo<S> {
 
     /// Takes over what was held for the message that has just been read.
     pub(crate) fn take_held(&mut self) -> Option<Taken> {
-        self.held.take().map(Taken)
+        self.held.take().map(|(permit, _)| Taken(permit))
     }
 
-    /// Whether a large frame is under way: its sender must not take for ever.
-    pub(crate) fn holds(&self) -> bool {
-        self.held.is_some()
+    /// Since when a large frame is under way: its sender must not take for ever.
+    pub(crate) fn held_since(&self) -> Option<Instant> {
+        self.held.as_ref().map(|(_, since)| *since)
     }
 
     /// Whether reading waits for the budget.
@@ -112,8 +114,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for BudgetedIo<S> {
             };
             this.wanted = 0;
             match &mut this.held {
-                Some(held) => held.merge(permit),
-                None => this.held = Some(permit),
+                Some((held, _)) => held.merge(permit),
+                None => this.held = Some((permit, Instant::now())),
             }
         }
         let before = buf.filled().len();
@@ -280,7 +282,7 @@ mod tests {
         assert!(waiting.is_err(), "read on without room");
         drop(others);
         assert!(io.read(&mut buf).await.unwrap() > 0);
-        assert!(io.holds());
+        assert!(io.held_since().is_some());
         assert_eq!(budget.in_use(), 80_000);
         drop(io.take_held());
         assert_eq!(budget.in_use(), 0);

@@ -138,6 +138,11 @@ impl SessionLimits {
         }
     }
 
+    /// How often a session looks whether one of its timeouts has passed: they are met to a quarter.
+    pub(crate) fn look_interval(&self) -> Duration {
+        self.ping_interval.min(self.idle_timeout / 4).min(self.write_timeout / 4).max(Duration::from_millis(1))
+    }
+
     /// What the handshake announces.
     pub fn announced(&self) -> Limits {
         Limits {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -52,8 +52,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
         self.socket.get_mut().take_held()
     }
 
-    pub(crate) fn holds_budget(&self) -> bool {
-        self.socket.get_ref().holds()
+    /// Since when the peer is in the middle of a large frame.
+    pub(crate) fn holds_budget_since(&self) -> Option<Instant> {
+        self.socket.get_ref().held_since()
     }
 
     pub(crate) fn waits_for_budget(&self) -> bool {
@@ -112,7 +113,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
     /// Says goodbye and waits a moment for the peer's.
     pub(crate) async fn close(&mut self, ending: Ending) {
         let goodbye = async {
-            if self.socket.close(ending.frame()).await.is_ok() {
+            let said = match ending.frame() {
+                Some(frame) => self.socket.close(Some(frame)).await,
+                // The peer was first: the library has its answer ready, which only has to go out.
+                None => SinkExt::close(&mut self.socket).await,
+            };
+            if said.is_ok() {
                 while let Some(Ok(_)) = self.socket.next().await {}
             }
         };

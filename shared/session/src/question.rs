@@ -16,6 +16,7 @@ use tracing::Instrument;
 use crate::answer::{Answer, Refusal};
 use crate::ask::{Ask, Dialect, Question};
 use crate::capabilities::Shared;
+use crate::limits::SessionLimits;
 
 /// Answers up to this size are gathered freely; larger ones take turns, a few at once in a process.
 const LARGE_BYTES: usize = 1 << 20;
@@ -25,14 +26,7 @@ pub(crate) async fn ask(shared: Arc<Shared>, dialect: Dialect, ask: Ask, request
     let patience = shared.limits.history_timeout;
     let kind = ask.kind();
     let asked = tokio::time::timeout(patience, gather(&shared, dialect, ask, request_id.clone()));
-    let outcome = in_span(kind, async {
-        asked.await.unwrap_or_else(|_| {
-            let seconds = patience.as_secs();
-            let message =
-                format!("history did not answer within {seconds} s (history_timeout); ask again or ask for less");
-            Err(Refusal::new(Code::Timeout, "history_timeout", message).retryable())
-        })
-    });
+    let outcome = in_span(kind, async { asked.await.unwrap_or_else(|_| Err(late(&shared.limits))) });
     let outcome = outcome.await;
     shared.metrics.questions.with_label_values(&[result(&outcome)]).inc();
     match outcome {
@@ -87,6 +81,7 @@ async fn gather(
     };
     let max_answer_bytes = shared.limits.max_answer_bytes;
     let question = encode(shared, dialect, request_id, ask)?;
+    let unanswered = |error| unanswered(&shared.limits, error);
     let mut stream = history.ask(question, shared.limits.history_timeout).await.map_err(unanswered)?;
     let mut pieces = Vec::new();
     let mut bytes = 0;
@@ -105,12 +100,17 @@ async fn gather(
     Ok(pieces)
 }
 
-pub(crate) fn unanswered(error: BusError) -> Refusal {
+/// The session's own clock and the bus's run out in the same moment: whichever is first, the answer is the same.
+fn late(limits: &SessionLimits) -> Refusal {
+    let seconds = limits.history_timeout.as_secs();
+    let message = format!("history did not answer in time (history_timeout is {seconds} s); ask again or ask for less");
+    Refusal::new(Code::Timeout, "history_timeout", message).retryable()
+}
+
+pub(crate) fn unanswered(limits: &SessionLimits, error: BusError) -> Refusal {
     tracing::warn!(%error, "history did not answer");
     match error.kind {
-        BusErrorKind::Timeout => {
-            Refusal::new(Code::Timeout, "history_timeout", "history took too long; ask again").retryable()
-        }
+        BusErrorKind::Timeout => late(limits),
         BusErrorKind::Unavailable | BusErrorKind::Closed | BusErrorKind::Setup => Refusal::new(
             Code::Unavailable,
             "history_unavailable",

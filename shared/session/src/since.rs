@@ -34,6 +34,7 @@ pub(crate) async fn join(
         return Err(Refusal::new(Code::Unsupported, "no_history", message));
     };
     let patience = shared.limits.history_timeout;
+    let unanswered = |error| unanswered(&shared.limits, error);
     bus.wait_for_history(tail.position, patience).await.map_err(unanswered)?;
     let ask = Ask::Chunks { since_us };
     let answer = in_span(ask.kind(), async {

@@ -82,12 +82,16 @@ pub(crate) struct Session<S> {
     subscriptions: Subscriptions,
     reports: Reports,
     last_seen: Instant,
-    holding_since: Option<Instant>,
+    /// When we last kept the peer from sending.
+    last_paused: Instant,
+    ping_at: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     pub(crate) fn new(shared: Arc<Shared>, out: Outgoing<S>, v2: bool) -> Self {
+        let now = Instant::now();
         Self {
+            ping_at: now + shared.limits.ping_interval,
             shared,
             out,
             v2,
@@ -100,8 +104,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             waiting: None,
             subscriptions: Subscriptions::default(),
             reports: Reports::default(),
-            last_seen: Instant::now(),
-            holding_since: None,
+            last_seen: now,
+            last_paused: now,
         }
     }
 
@@ -125,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 self.out.answer(rules).await?;
             }
         }
-        let mut ticks = interval(self.shared.limits.ping_interval);
+        let mut ticks = interval(self.shared.limits.look_interval());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
         let gathers = Arc::clone(&self.gathers);
@@ -190,7 +194,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                         self.waiting = Some(async move { Waited::Message(message, budget.take(bytes).await) }.boxed());
                     }
                 }
-                self.holding_since = None;
             }
             Message::Close(_) => return Ok(Some(Ending::Peer)),
             // The library answers pings itself; its answer goes out with the next flush.
@@ -286,18 +289,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let now = Instant::now();
         // A session that we keep from reading cannot be blamed for its silence.
         if !reading || self.out.waits_for_budget() {
-            self.last_seen = now;
+            (self.last_seen, self.last_paused) = (now, now);
         }
         if now.duration_since(self.last_seen) > limits.idle_timeout {
             return Ok(Some(Ending::Idle));
         }
-        if self.out.holds_budget() {
-            let since = *self.holding_since.get_or_insert(now);
-            if now.duration_since(since) > limits.write_timeout {
-                return Ok(Some(Ending::SlowFrame));
-            }
+        // Nor for a frame that it could not finish meanwhile.
+        let unfinished = self.out.holds_budget_since().map(|since| now.duration_since(since.max(self.last_paused)));
+        if unfinished.is_some_and(|time| time > limits.write_timeout) {
+            return Ok(Some(Ending::SlowFrame));
         }
-        self.out.ping().await?;
+        if now >= self.ping_at {
+            self.ping_at = now.max(self.ping_at + limits.ping_interval);
+            self.out.ping().await?;
+        }
         Ok(None)
     }
 

@@ -245,3 +245,14 @@ async fn a_service_without_ingest_says_who_takes_events() {
     let refused = client.ask(&start("f")).await;
     assert!(refused["Error"]["message"].as_str().unwrap().contains("reflow-collector"));
 }
+
+#[tokio::test]
+async fn a_goodbye_is_answered() {
+    let fixture = Fixture::new().await;
+    for mut client in [fixture.v1().await, fixture.v2().await] {
+        client.is_well().await;
+        client.0.close(None).await.unwrap();
+        assert_eq!(client.message().await, Some(Message::Close(None)));
+        assert_eq!(client.message().await, None, "and the connection ends");
+    }
+}
