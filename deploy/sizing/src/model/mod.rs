@@ -8,7 +8,7 @@
 //! - A stream of NATS is written in order, by one thread of one server, however many servers there are; each replica costs as much
 //!   again on another server.
 //! - Postgres writes every stored byte twice: to its log, and to its tables. Payloads are compressed already.
-//! - No part is planned busier than [`BUSY`](crate::limits::BUSY), no disk fuller than [`FULL`](crate::limits::FULL). Pods are added
+//! - No part is planned busier than [`BUSY`], no disk fuller than [`FULL`](crate::limits::FULL). Pods are added
 //!   for that; where pods do not help (the stream, Postgres, disks) the load is divided among systems, each with a NATS and a
 //!   Postgres of its own.
 
