@@ -15,6 +15,10 @@ use reflow_tracing_tests::{
 };
 use tempfile::TempDir;
 
+/// The program's lock file: like that of every program it names the published version, and a patch of another would not be used.
+const LOCK_FILE: &str = include_str!("../../../compat/Cargo.lock");
+const OUR_MANIFEST: &str = include_str!("../../../../shared/protocol/Cargo.toml");
+
 /// How many messages the network passes.
 const MESSAGES: usize = 300;
 
@@ -38,4 +42,12 @@ fn is_complete(told: &Counts) -> Result<()> {
         ensure!((count - slack..=*count).contains(&told[what]), "{what}: {} of {count}", told[what]);
     }
     Ok(())
+}
+
+#[test]
+fn the_patch_fits_into_lock_files_that_exist() {
+    let locked = LOCK_FILE.split("[[package]]").find(|package| package.contains("name = \"reflow_tracing_protocol\""));
+    let version = locked.and_then(|package| package.lines().find(|line| line.starts_with("version")));
+    let version = version.expect("the program depends on the published crate");
+    assert!(OUR_MANIFEST.lines().any(|line| line == version), "our crate is not of {version}");
 }
