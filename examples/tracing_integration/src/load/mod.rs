@@ -33,6 +33,8 @@ const BUFFER_BYTES: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The same once somebody has lost theirs.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
+/// A server that acks nothing for so long has gone, and what waits for room in a client would wait with it.
+const STALLED: Duration = Duration::from_secs(15);
 /// How long the history may take to follow.
 const HISTORY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -46,6 +48,7 @@ pub async fn run(args: Args) -> Result<()> {
         clients.push(Arc::new(connected(&args, args.batch_size).await?));
     }
     let probing = Arc::new(connected(&args, 1).await?);
+    let v1 = Protocol::of(&probing) == Protocol::V1;
     // The tail is no part of the flow's name, so that all runs are one flow, and yet each is found on its own.
     let flow_id = FlowId(format!("performance_test_{}", Uuid::new_v4()));
     let server_before = server_used(&clients[0], &args.server_url).await;
@@ -61,7 +64,7 @@ pub async fn run(args: Args) -> Result<()> {
     }
     let trace_id = probing.start_trace(flow_id.clone(), version()).await?;
     let probe = tokio::spawn(probe(Arc::clone(&probing), trace_id, Arc::clone(&load), PATIENCE));
-    let interrupted = until_done(&args, &load, &mut senders).await?;
+    let (interrupted, failed) = until_done(&args, &load, &clients, &mut senders).await?;
     let elapsed = started.elapsed();
     load.over.store(true, Ordering::Relaxed);
     let probed = tokio::time::timeout(LAST_PATIENCE, probe).await;
@@ -70,7 +73,6 @@ pub async fn run(args: Args) -> Result<()> {
     let client_after = Used::ours();
     let server_after = server_used(&clients[0], &args.server_url).await;
     let figures: Vec<ClientMetrics> = clients.iter().map(|client| client.metrics()).collect();
-    let v1 = clients.iter().any(|client| Protocol::of(client) == Protocol::V1);
     let acked = figures.iter().map(|figures| figures.events_acked).sum();
     let events_stored = if v1 { None } else { stored(&clients[0], &flow_id, acked).await };
 
@@ -114,6 +116,9 @@ pub async fn run(args: Args) -> Result<()> {
         // What is not acked by now has been told above.
         let _ = client.shutdown_within(LAST_PATIENCE).await;
     }
+    if let Some(error) = failed {
+        return Err(error);
+    }
     // A probe that never came back has been told as an event that was not acked.
     if let Ok(Ok(Err(error))) = probed
         && report.complete()
@@ -143,7 +148,8 @@ async fn connected(args: &Args, batch_size: u64) -> Result<TracingClient> {
         .codec(args.compression.codec())
         .flow_name("performance_test")
         .buffer_bytes(BUFFER_BYTES)
-        .when_full(WhenFull::Wait);
+        .when_full(WhenFull::Wait)
+        .answer_timeout(LAST_PATIENCE);
     connect_with(builder).await
 }
 
@@ -158,20 +164,32 @@ fn actors(all: u64, connections: u64, connection: u64) -> Vec<String> {
     if mine.is_empty() { vec![format!("actor_{}", connection % all)] } else { mine }
 }
 
-/// Shows progress until everything is acked. Returns whether somebody interrupted it.
-async fn until_done(args: &Args, load: &Load, senders: &mut JoinSet<Result<()>>) -> Result<bool> {
+/// Shows progress until everything is acked, or nothing is any more. Returns whether somebody interrupted it, and what went wrong first.
+async fn until_done(
+    args: &Args,
+    load: &Load,
+    clients: &[Arc<TracingClient>],
+    senders: &mut JoinSet<Result<()>>,
+) -> Result<(bool, Option<anyhow::Error>)> {
     let bar = match args.duration {
         Some(_) => spinner("messages"),
         None => progress(args.messages, "messages"),
     };
-    let (started, mut interrupted) = (Instant::now(), false);
+    let (started, mut interrupted, mut failed) = (Instant::now(), false, None);
+    let (mut acked, mut acked_at) = (0, started);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let mut stopped = std::pin::pin!(stop::wanted());
     let mut deadline = None;
     loop {
         tokio::select! {
             sender = senders.join_next() => match sender {
-                Some(outcome) => outcome.context("a connection's task ended")??,
+                Some(outcome) => {
+                    if let Err(error) = outcome.context("a connection's task ended").flatten() {
+                        failed.get_or_insert(error);
+                        deadline.get_or_insert(Instant::now() + LAST_PATIENCE);
+                        load.stop.store(true, Ordering::Relaxed);
+                    }
+                }
                 None => break,
             },
             _ = tick.tick() => {
@@ -179,8 +197,11 @@ async fn until_done(args: &Args, load: &Load, senders: &mut JoinSet<Result<()>>)
                 if args.duration.is_some_and(|duration| started.elapsed() >= duration) {
                     load.stop.store(true, Ordering::Relaxed);
                 }
-                // A server that has gone may never come back, and what waits for room waits with it.
-                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                let now_acked = clients.iter().map(|client| client.metrics().events_acked).sum();
+                if acked != now_acked {
+                    (acked, acked_at) = (now_acked, Instant::now());
+                }
+                if acked_at.elapsed() >= STALLED || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     senders.abort_all();
                     break;
                 }
@@ -194,7 +215,7 @@ async fn until_done(args: &Args, load: &Load, senders: &mut JoinSet<Result<()>>)
         }
     }
     bar.finish_and_clear();
-    Ok(interrupted)
+    Ok((interrupted, failed))
 }
 
 async fn server_used(client: &TracingClient, server_url: &str) -> Option<Used> {

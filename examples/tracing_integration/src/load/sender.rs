@@ -90,8 +90,11 @@ pub async fn send(
             tokio::task::yield_now().await;
         }
     }
-    client.flush_within(patience).await?;
-    Ok(())
+    match client.flush_within(patience).await {
+        Err(undelivered) if undelivered.events > 0 => Err(undelivered.into()),
+        // What was refused stands in the figures, and fails the program once they are told.
+        _ => Ok(()),
+    }
 }
 
 fn message(from: &str, to: &str) -> [TraceEvent; 3] {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use chrono::Utc;
 use reflow_tracing_protocol::ExecutionStatus;
-use reflow_tracing_protocol::client::TraceSummary;
+use reflow_tracing_protocol::client::{TraceCounts, TraceSummary};
 
 use super::analysis::{ActorPerformance, Analysis};
 use super::fetch::Found;
@@ -31,11 +31,20 @@ pub fn list(out: &mut impl Write, traces: &[TraceSummary]) -> io::Result<()> {
             trace.trace_id.0.to_string(),
             show::status(&trace.status),
             took,
-            maybe(counted, |counted| count(counted.event_count)),
+            maybe(counted, events),
             maybe(counted, |counted| count(counted.failures)),
         ]);
     }
     write_table(out, &table)
+}
+
+/// Events counted; where sampling left some out, about how many happened as well.
+fn events(counted: &TraceCounts) -> String {
+    let counted_events = count(counted.event_count);
+    match counted.estimated_events {
+        Some(estimate) if estimate > counted.event_count => format!("{counted_events} of about {}", count(estimate)),
+        _ => counted_events,
+    }
 }
 
 /// Where events of a trace are missing, how many, and why.
@@ -71,14 +80,16 @@ pub fn summary(out: &mut impl Write, found: &Found) -> io::Result<()> {
     let completed = of(|status| matches!(status, ExecutionStatus::Completed));
     let failed = of(|status| matches!(status, ExecutionStatus::Failed { .. }));
     let running = of(|status| matches!(status, ExecutionStatus::Running | ExecutionStatus::Pending));
+    let cancelled = of(|status| matches!(status, ExecutionStatus::Cancelled));
     writeln!(
         out,
-        "{HEAD}{} of {} traces{HEAD:#}: {} completed, {} failed, {} running",
+        "{HEAD}{} of {} traces{HEAD:#}: {} completed, {} failed, {} running, {} cancelled",
         count(traces.len() as u64),
         found.total.map_or_else(|| "perhaps more".to_owned(), count),
         count(completed),
         count(failed),
         count(running),
+        count(cancelled),
     )?;
     match found.total {
         Some(total) if (traces.len() as u64) < total => {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,10 +12,12 @@ use tokio::sync::mpsc::Sender;
 /// Messages that may wait at a port, or for the program: whoever is quicker than the next then waits for it.
 pub const WAITING: usize = 64;
 
-/// On any message, sends `count` numbered messages through `out`, `delay` apart.
+/// On any message, sends `count` numbered messages through `out`, `delay` apart, as long as the program listens.
 pub struct Generator {
     count: u64,
     delay: Duration,
+    sent: Arc<AtomicU64>,
+    report: Sender<Processed>,
     inports: Port,
     outports: Port,
 }
@@ -36,9 +39,10 @@ pub struct Processed {
 }
 
 impl Generator {
-    /// Makes one.
-    pub fn new(count: u64, delay: Duration) -> Self {
-        Self { count, delay, inports: flume::bounded(WAITING), outports: flume::bounded(WAITING) }
+    /// Makes one, which counts in `sent` what it sends, and ends early when nobody takes reports any more.
+    pub fn new(count: u64, delay: Duration, sent: Arc<AtomicU64>, report: Sender<Processed>) -> Self {
+        let (inports, outports) = (flume::bounded(WAITING), flume::bounded(WAITING));
+        Self { count, delay, sent, report, inports, outports }
     }
 }
 
@@ -52,13 +56,19 @@ impl Processor {
 impl Actor for Generator {
     fn get_behavior(&self) -> ActorBehavior {
         let (count, delay) = (self.count, self.delay);
+        let (sent, report) = (Arc::clone(&self.sent), self.report.clone());
         Box::new(move |context| {
+            let (sent, report) = (Arc::clone(&sent), report.clone());
             Box::pin(async move {
                 let out = context.get_outports().0;
                 for number in 1..=count {
                     let text = Message::String(Arc::new(format!("message {number}")));
+                    sent.fetch_add(1, Ordering::Relaxed);
                     out.send_async(HashMap::from([("out".to_owned(), text)])).await?;
-                    tokio::time::sleep(delay).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        () = report.closed() => break,
+                    }
                 }
                 Ok(HashMap::new())
             })
@@ -82,7 +92,7 @@ impl Actor for Generator {
     }
 
     fn create_instance(&self) -> Arc<dyn Actor> {
-        Arc::new(Self::new(self.count, self.delay))
+        Arc::new(Self::new(self.count, self.delay, Arc::clone(&self.sent), self.report.clone()))
     }
 }
 

@@ -69,7 +69,7 @@ pub async fn run(args: Args) -> Result<()> {
     // The pipeline's ends wait for nobody any more.
     orders.close();
     client.end_trace(trace_id.clone(), status(&outcome, stopped)).await?;
-    client.shutdown_within(PATIENCE).await?;
+    let delivered = client.shutdown_within(PATIENCE).await;
     network.shutdown();
 
     let mut out = stdout();
@@ -88,7 +88,11 @@ pub async fn run(args: Args) -> Result<()> {
     )?;
     let query = format!("--flow-id {FLOW} --limit 1 --analyze --graph text");
     where_to_look(&mut out, &trace_id, protocol, &args.server_url, &query)?;
-    if stopped { Err(Interrupted.into()) } else { all_acked(std::slice::from_ref(&client)) }
+    if stopped {
+        return Err(Interrupted.into());
+    }
+    delivered?;
+    all_acked(std::slice::from_ref(&client))
 }
 
 async fn connected(args: &Args) -> Result<TracingClient> {

@@ -6,7 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
-use reflow_tracing_tests::Service;
+use reflow_tracing_protocol::TraceEvent;
+use reflow_tracing_protocol::client::{TracingClient, TracingConfig};
+use reflow_tracing_protocol::wire::SamplingRule;
+use reflow_tracing_tests::{Service, patience};
 use serde_json::Value;
 
 use crate::scene::{ended_traces, run_at, server};
@@ -41,6 +44,25 @@ async fn filters_narrow_the_list() -> Result<()> {
     }
     let out = run_at(&server, "query_client", &["--flow-id", "complex_workflow"]).await?.ok()?;
     assert!(out.contains("failed: 2 orders given up"), "{out}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn beside_what_sampling_kept_stands_an_estimate_of_what_happened() -> Result<()> {
+    let server = server().await?;
+    let config = TracingConfig { server_url: server.url(), ..TracingConfig::default() };
+    let half = SamplingRule::parse_all("type:MessageSent = 0.5")?;
+    let client = TracingClient::builder(config).sampling(half).build()?;
+    client.connect_within(patience()).await?;
+    let trace_id = client.current_trace_id();
+    for _ in 0..200 {
+        let sent = TraceEvent::message_sent("worker".to_owned(), "out".to_owned(), "Number".to_owned(), 8);
+        client.record_event(trace_id.clone(), sent).await?;
+    }
+    client.shutdown_within(patience()).await?;
+    let out = run_at(&server, "query_client", &[]).await?.ok()?;
+    let kept = client.metrics().events_acked;
+    assert!(kept < 200 && out.contains(&format!("{kept} of about {}", 2 * kept)), "{kept} kept: {out}");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `performance_test`: every event arrives, and the figures are those of what happened.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use reflow_tracing_tests::{eventually, patience};
 use serde_json::Value;
 
 use crate::scene::{Running, run_at, server};
@@ -32,6 +33,25 @@ async fn every_event_is_acked_and_stored_and_the_figures_are_whole() -> Result<(
         assert!(number(&format!("/{process}/cpu_seconds"))? >= 0.0, "{out}");
     }
     assert_eq!((&report["protocol"], &report["interrupted"]), (&"v2".into(), &false.into()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_dies_under_load_costs_events_but_not_the_end_and_not_the_figures() -> Result<()> {
+    let mut server = server().await?;
+    let running = Running::start(&server, "performance_test", &["--duration", "1h", "--json"])?;
+    eventually(patience(), || async {
+        let events = server.metric("reflow_session_batches_total").await?;
+        ensure!(events.is_some_and(|batches| batches > 0.0), "nothing has arrived");
+        Ok(())
+    })
+    .await?;
+    server.kill9().await?;
+    let ended = running.end().await?;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let report: Value = serde_json::from_str(&ended.out).with_context(|| format!("{ended:?}"))?;
+    assert!(report["events_acked"].as_u64() < report["events"].as_u64(), "{report}");
+    assert_eq!(report["protocol"], "v2");
     Ok(())
 }
 
