@@ -106,6 +106,16 @@ def test_a_password_that_is_made_up_is_strong_in_its_url_and_safe_for_nats():
     assert len(seen) == 4
 
 
+def test_the_password_on_the_claim_of_postgres_outlives_the_release_and_no_other_does():
+    objects = render(case("minimal"))
+    kept = [
+        secret["metadata"]["name"]
+        for secret in objects.of("Secret")
+        if secret["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+    ]
+    assert kept == [objects.one("Secret", "postgres-auth")["metadata"]["name"]]
+
+
 def test_in_chart_urls_name_services_that_are_made():
     objects = rendered("everything")
     for part, port in (("nats", 4222), ("postgres", 5432)):
