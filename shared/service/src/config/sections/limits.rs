@@ -28,7 +28,7 @@ section! {
         /// Live subscriptions of one session.
         max_subscriptions: usize = 16, in 1..=10_000;
         because "it is more than a page of live views shows"
-        /// Bytes of frames that all sessions together may hold, compressed and decompressed. At the limit they wait.
+        /// Bytes of frames that all sessions together may hold, as they came. At the limit they wait.
         byte_budget_bytes: usize = 67_108_864, in 1_048_576..=1_099_511_627_776_u64;
         because "a collector shall stay within 128 MiB, and this is half of it"
         /// Live events that wait for one slow viewer, in messages. Beyond it the viewer is told how many it missed.
