@@ -18,6 +18,7 @@ def grace(objects, part):
 @pytest.mark.parametrize("part", COMPONENTS)
 def test_a_pod_has_time_to_drain(name, part):
     seconds, sleep, drain = grace(rendered(name), part)
+    assert sleep > 0, "nothing happens between the decision and SIGTERM"
     assert seconds >= sleep + drain + 2, "after the deadline up to two seconds pass until the process has ended"
 
 
@@ -30,7 +31,12 @@ def test_the_grace_period_follows_the_drain_deadline_of_each_service():
         },
     )
     objects = render(values)
-    assert [grace(objects, part) for part in COMPONENTS] == [(110, 5, 100), (105, 0, 100), (312, 7, 300)]
+    assert [grace(objects, part) for part in COMPONENTS] == [(110, 5, 100), (107, 2, 100), (312, 7, 300)]
+
+
+def test_a_pod_can_be_ended_at_once():
+    objects = render(merged(EXTERNAL, {part: {"preStopSeconds": 0} for part in COMPONENTS}))
+    assert [grace(objects, part)[:2] for part in COMPONENTS] == [(30, 0)] * 3
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from pathlib import Path
 
 import helm_python
@@ -88,7 +89,7 @@ def test_the_linter_is_content(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_names_are_short_enough_and_unique(name):
-    for release in ["r", "reflow", "a-release-whose-name-is-as-long-as-helm-will-allow-53"]:
+    for release in ["r", "reflow", "with.dots.2", "a-release-whose-name-is-as-long-as-helm-will-allow-53"]:
         objects = render(case(name), name=release)
         identities = [(thing["kind"], thing["metadata"]["name"]) for thing in objects]
         assert len(identities) == len(set(identities))
@@ -96,6 +97,8 @@ def test_names_are_short_enough_and_unique(name):
             # Of a StatefulSet's name and a hash of 10 Kubernetes makes a label, which ends at 63.
             most = 52 if thing["kind"] == "StatefulSet" else 63
             assert len(thing["metadata"]["name"]) <= most, thing["metadata"]["name"]
+            # A Service's: other kinds take more.
+            assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", thing["metadata"]["name"])
             assert thing["metadata"]["namespace"] == "tracing"
             for value in thing["metadata"]["labels"].values():
                 assert len(value) <= 63

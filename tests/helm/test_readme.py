@@ -150,3 +150,18 @@ def test_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if "://" not in target:
             assert (CHART / target).exists(), target
+
+
+def test_what_is_installed_beside_it_is_pinned():
+    charts = [words for words in commands() if words[:2] == ["helm", "install"] and "helm/reflow-tracing" not in words]
+    assert {words[3].split("/")[1] for words in charts} == {
+        "keda",
+        "kube-prometheus-stack",
+        "metrics-server",
+        "prometheus-adapter",
+    }
+    for words in charts:
+        assert re.fullmatch(r"\d+\.\d+\.\d+", words[words.index("--version") + 1]), words
+    for words in commands(OPERATORS):
+        if words[:2] == ["kubectl", "apply"] and "https:" in words[-1]:
+            assert re.search(r"/v\d+\.\d+\.\d+/", words[-1]), words

@@ -9,9 +9,9 @@ SQLITE = {"store": {"backend": "sqlite"}, "bus": EXTERNAL["bus"], "writer": {"re
 IN_CHART = {"nats": {"enabled": True}, "postgres": {"enabled": True}}
 
 
-def refusal(values):
+def refusal(values, **options):
     with pytest.raises(helm_python.HelmRenderError) as caught:
-        render(values)
+        render(values, **options)
     text = str(caught.value)
     assert "checks.yaml" in text, text
     return [line.strip()[2:] for line in text.splitlines() if line.strip().startswith("- ")]
@@ -123,6 +123,12 @@ REFUSED = {
 def test_what_cannot_work_is_refused(values, said):
     mistakes = refusal(values)
     assert len([mistake for mistake in mistakes if said in mistake]) == 1, mistakes
+
+
+def test_a_release_whose_name_no_service_can_have_is_refused():
+    [mistake] = refusal(EXTERNAL, name="2nd-try")
+    assert "2nd-try" in mistake and "fullnameOverride" in mistake
+    assert render(merged(EXTERNAL, {"fullnameOverride": "second-try"}), name="2nd-try")
 
 
 def test_one_mistake_is_told_alone():

@@ -14,7 +14,7 @@ from generate import OWNED, documented_values, readme_text, schema_text, setting
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 # Maps whose keys are the user's own, by definition; and what Kubernetes knows better.
-OPEN = {"stringMap", "labels", "environment"}
+OPEN = {"stringMap", "labels", "environment", "podAnnotations"}
 OPEN_PATHS = {"global", "nodeAffinity", "podAffinity", "podAntiAffinity"}
 
 
@@ -65,6 +65,26 @@ def test_helm_refuses_an_unknown_key(path):
     with pytest.raises(helm_python.HelmError) as caught:
         render(merged(EXTERNAL, set_at(keys, {"noSuchKey": 1})))
     assert "noSuchKey" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        (("nameOverride",), "Upper"),
+        (("fullnameOverride",), "with.dots"),
+        (("fullnameOverride",), "2nd"),
+        (("commonLabels", "app.kubernetes.io/version"), "1"),
+        (("query", "podLabels", "app.kubernetes.io/component"), "collector"),
+        (("writer", "podAnnotations", "checksum/config"), "1"),
+        (("collector", "extraEnv", "RUST_LOG"), "debug"),
+        (("collector", "extraEnv", "REFLOW_TRACING_PORT"), "1"),
+    ],
+    ids=str,
+)
+def test_what_the_chart_sets_itself_or_kubernetes_would_refuse_is_refused(path, value):
+    with pytest.raises(helm_python.HelmError) as caught:
+        render(merged(EXTERNAL, set_at(path, value)))
+    assert "schema" in str(caught.value)
 
 
 def test_every_value_is_in_the_schema():

@@ -135,7 +135,15 @@ writers and query services may open {{ $connections }} connections during an upg
 {{- end }}
 {{- end -}}
 
+{{- define "reflow-tracing.checks.names" -}}
+{{- $name := include "reflow-tracing.fullname" . }}
+{{- if not (regexMatch "^[a-z]" $name) }}
+everything would be called {{ $name }}…, but the name of a Service begins with a letter: call the release otherwise or set fullnameOverride
+{{- end }}
+{{- end -}}
+
 {{- define "reflow-tracing.checks" -}}
+{{- include "reflow-tracing.checks.names" . }}
 {{- include "reflow-tracing.checks.connections" . }}
 {{- include "reflow-tracing.checks.sqlite" . }}
 {{- range $component := list "collector" "writer" "query" }}

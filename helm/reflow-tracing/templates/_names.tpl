@@ -6,13 +6,13 @@
 
 {{/*
 At most 40 characters, so that every object's name, and the labels that Kubernetes makes of names (a StatefulSet's name and a
-hash), stay within 63. What is cut ends in a hash: two releases with long names remain two.
+hash), stay within 63. What is cut ends in a hash: two releases with long names remain two. A release's name may have dots, a Service's not.
 */}}
 {{- define "reflow-tracing.fullname" -}}
 {{- $full := .Values.fullnameOverride -}}
 {{- if not $full -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- $full = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- $full = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | replace "." "-" -}}
 {{- end -}}
 {{- if gt (len $full) 40 -}}
 {{- printf "%s-%s" (trunc 31 $full | trimSuffix "-") (sha256sum $full | trunc 8) -}}

@@ -131,8 +131,13 @@ readinessProbe:
   timeoutSeconds: 2
   failureThreshold: 2
 {{- if gt (int .values.preStopSeconds) 0 }}
+{{- if eq .component "writer" }}
+# Nobody connects to a writer, so nobody has to hear of its end first. It goes on storing until the one in its place has begun to
+# pull, so that what waits on the bus does not grow. Kubernetes itself waits: the images have no shell and no `sleep`.
+{{- else }}
 # Endpoints are taken out of proxies a moment after a pod is told to end. Until then it goes on accepting, so that nobody
 # who connects meanwhile is refused. Kubernetes itself waits: the images have no shell and no `sleep`.
+{{- end }}
 lifecycle:
   preStop:
     sleep:
