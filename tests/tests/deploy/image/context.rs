@@ -4,11 +4,16 @@
 //! `!` takes back; `*` stands for anything within a name, `**` for any number of folders.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::build::repository;
 
 /// The patterns of a `.dockerignore`.
 #[derive(Debug)]
@@ -33,6 +38,13 @@ impl Ignored {
         let names: Vec<_> = path.split('/').collect();
         let above = |pattern: &[String]| (1..=names.len()).any(|length| matches(pattern, &names[..length]));
         self.0.iter().rev().find(|(pattern, _)| above(pattern)).is_some_and(|(_, ignored)| *ignored)
+    }
+
+    /// Whether a pattern takes back something below a folder that is left out.
+    fn takes_back_below(&self, folder: &str) -> bool {
+        let names: Vec<_> = folder.split('/').collect();
+        let begins = |pattern: &[String]| pattern.len() > names.len() && matches(&pattern[..names.len()], &names);
+        self.0.iter().any(|(pattern, ignored)| !ignored && begins(pattern))
     }
 }
 
@@ -64,14 +76,13 @@ pub fn copy(repository: &Path, to: &Path) -> Result<Vec<String>> {
             let entry = entry?;
             let path = folder.join(entry.file_name());
             let name = path.to_string_lossy().into_owned();
-            // No pattern here takes back a part of a folder that is left out, so that nothing below it need be read.
-            if ignored.leaves_out(&name) {
-                continue;
-            }
+            let left_out = ignored.leaves_out(&name);
             if entry.file_type()?.is_dir() {
-                fs::create_dir_all(to.join(&path))?;
-                folders.push(path);
-            } else {
+                if !left_out || ignored.takes_back_below(&name) {
+                    folders.push(path);
+                }
+            } else if !left_out {
+                fs::create_dir_all(to.join(&folder))?;
                 fs::copy(entry.path(), to.join(&path)).with_context(|| name.clone())?;
                 files.push(name);
             }
@@ -96,4 +107,80 @@ fn the_last_pattern_that_matches_a_file_or_a_folder_above_it_decides() {
     ] {
         assert_eq!(ignored.leaves_out(path), out, "{path}");
     }
+    let ignored = Ignored::parse("*\n!tests/src/lib.rs");
+    for (folder, read) in [("tests", true), ("tests/src", true), ("tests/helm", false), ("shared", false)] {
+        assert!(ignored.leaves_out(folder) && ignored.takes_back_below(folder) == read, "{folder}");
+    }
+    assert!(!ignored.leaves_out("tests/src/lib.rs") && ignored.leaves_out("tests/src/other.rs"));
+}
+
+/// What cargo says of the workspace's members: a name, a folder, the folders of those it is made of, the files of its targets.
+struct Member {
+    name: String,
+    folder: String,
+    made_of: Vec<String>,
+    targets: Vec<String>,
+}
+
+fn members() -> Result<Vec<Member>> {
+    let mut cargo = Command::new(env!("CARGO"));
+    let output = cargo.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(repository()).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let below = |path: &Value| -> Result<String> {
+        let path = Path::new(path.as_str().context("no path")?);
+        Ok(path.strip_prefix(repository())?.display().to_string())
+    };
+    let packages = metadata["packages"].as_array().context("no packages")?.iter();
+    let member = |package: &Value| {
+        let manifest = below(&package["manifest_path"])?;
+        let needed = package["dependencies"].as_array().into_iter().flatten();
+        let ours = needed.filter(|needed| needed["path"].is_string() && needed["kind"] != "dev");
+        let targets = package["targets"].as_array().into_iter().flatten();
+        Ok(Member {
+            name: package["name"].as_str().context("no name")?.to_owned(),
+            folder: manifest.trim_end_matches("/Cargo.toml").to_owned(),
+            made_of: ours.map(|needed| below(&needed["path"])).collect::<Result<_>>()?,
+            targets: targets.map(|target| below(&target["src_path"])).collect::<Result<_>>()?,
+        })
+    };
+    packages.map(member).collect()
+}
+
+#[test]
+fn the_context_holds_what_executables_are_made_of_and_nothing_else() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let files = copy(repository(), folder.path())?;
+    let members = members()?;
+
+    let manifests: BTreeSet<_> = files.iter().filter(|file| file.contains("Cargo.")).cloned().collect();
+    let wanted = members.iter().map(|member| format!("{}/Cargo.toml", member.folder));
+    let wanted: BTreeSet<_> = wanted.chain(["Cargo.lock".to_owned(), "Cargo.toml".to_owned()]).collect();
+    ensure!(manifests == wanted, "{:?}", manifests.symmetric_difference(&wanted));
+
+    // The folders of what the Dockerfile builds, and of what that is made of.
+    let dockerfile = fs::read_to_string(repository().join("deploy/Dockerfile"))?;
+    let words: BTreeSet<_> = dockerfile.split_whitespace().collect();
+    let (mut next, mut needed) = (Vec::new(), BTreeSet::new());
+    next.extend(members.iter().filter(|member| words.contains(&*member.name)).map(|member| member.folder.clone()));
+    ensure!(next.len() == 6, "the Dockerfile builds {next:?}");
+    while let Some(folder) = next.pop() {
+        let member = members.iter().find(|member| member.folder == folder).context(folder.clone())?;
+        next.extend(member.made_of.iter().filter(|folder| !needed.contains(*folder)).cloned());
+        let root = member.targets.iter().find(|target| target.contains("/src/")).context("nothing to build")?;
+        ensure!(files.contains(root), "{root} is missing");
+        needed.insert(folder);
+    }
+    let source = |file: &str| {
+        needed.iter().filter_map(|folder| file.strip_prefix(&**folder)).any(|rest| {
+            (rest.starts_with("/src/") && file.ends_with(".rs"))
+                || (rest.starts_with("/migrations/") && file.ends_with(".sql"))
+        })
+    };
+    // Of a member that nothing is made of, and of tests, cargo wants to see the files that manifests speak of.
+    let named: BTreeSet<_> = members.iter().flat_map(|member| &member.targets).collect();
+    let odd: Vec<_> =
+        files.iter().filter(|file| !manifests.contains(*file) && !source(file) && !named.contains(file)).collect();
+    ensure!(odd.is_empty(), "no build needs {odd:?}");
+    Ok(())
 }

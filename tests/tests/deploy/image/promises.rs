@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{
-    build::{Build, dockerfile, repository},
-    context,
-};
+use super::build::{Build, dockerfile};
 
 /// Each image of a service and the program that it is for.
 pub const IMAGES: [(&str, &str); 4] = [
@@ -84,7 +81,7 @@ fn the_demo_is_no_service_and_as_locked_in_as_one() -> Result<()> {
 #[tokio::test]
 async fn dependencies_are_built_again_only_after_a_change_of_a_manifest() -> Result<()> {
     let layer = async |file: Option<&str>| {
-        let mut build = Build::new(&[])?;
+        let mut build = Build::new()?;
         if let Some(file) = file {
             let file = build.context().join(file);
             let text = fs::read_to_string(&file)?;
@@ -99,21 +96,5 @@ async fn dependencies_are_built_again_only_after_a_change_of_a_manifest() -> Res
     for manifest in ["Cargo.lock", "writer/Cargo.toml"] {
         ensure!(layer(Some(manifest)).await? != unchanged, "a change of {manifest} is not seen");
     }
-    Ok(())
-}
-
-#[test]
-fn the_context_holds_sources_and_nothing_else() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let files = context::copy(repository(), folder.path())?;
-    for wanted in ["Cargo.lock", "deploy/standalone/src/main.rs", "shared/store/migrations/sqlite/0001_init.sql"] {
-        ensure!(files.iter().any(|file| file == wanted), "{wanted} is missing");
-    }
-    let odd = |file: &&String| {
-        let top = file.split('/').next().unwrap_or_default();
-        file.ends_with(".env") || file.ends_with(".md") || file.contains("/target/") || top.starts_with('.')
-    };
-    let found: Vec<_> = files.iter().filter(odd).collect();
-    ensure!(found.is_empty(), "{found:?}");
     Ok(())
 }

@@ -14,14 +14,14 @@ use super::{build::Build, container::Image, promises::IMAGES};
 /// One test for all that needs the build, which takes minutes when nothing is cached.
 #[tokio::test]
 async fn every_step_is_done_and_every_image_works_on_a_read_only_root() -> Result<()> {
-    let mut build = Build::new(&[("PROFILE", "dev")])?;
+    let mut build = Build::new()?;
     for (name, program) in IMAGES {
         let image = build.image(name).await?;
         let mut programs = vec![program];
         programs.extend(image.stage.entrypoint.concat().contains("reflow-entrypoint").then_some("reflow-entrypoint"));
         holds_nothing_but(&image, &programs)?;
     }
-    let dependencies = build.image("dependencies").await?.root.join("src/target/debug/deps");
+    let dependencies = build.image("dependencies").await?.root.join("src/target/release/deps");
     let compiled = |name: &str| -> Result<bool> {
         let files = fs::read_dir(&dependencies)?.collect::<std::io::Result<Vec<_>>>()?;
         Ok(files.iter().any(|file| file.file_name().to_string_lossy().starts_with(name)))
