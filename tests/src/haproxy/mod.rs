@@ -65,7 +65,7 @@ impl Balancer {
     /// As [`start`](Self::start).
     pub async fn before(collectors: &[Service], queries: &[Service]) -> Result<Self> {
         let listed = |name: &str, services: &[Service]| {
-            let template = format!("    server-template {name} 16 {name}:8080 check port 9090 ");
+            let template = format!("    server-template {name} 64 {name}:8080 check port 9090 ");
             let options = " resolvers engine resolve-prefer ipv4 init-addr none";
             let text = fs::read_to_string(configuration())?;
             let line = text.lines().find(|line| line.starts_with(&template)).context(template.clone())?;

@@ -9,6 +9,7 @@ use reflow_tracing_tests::{
     executable::executable,
     frames::{self, Batch},
     haproxy::{Network, Ports},
+    http,
     load::Options,
     patience,
     process::Spec,
@@ -133,6 +134,30 @@ async fn a_collector_more_is_found_by_name_and_one_that_is_not_ready_gets_nobody
     collectors.add(&balancer)?;
     balancer.expect_up("collectors", 2).await?;
     ensure!(balancer.metrics().await?.contains("haproxy_server_status{proxy=\"collectors\""), "no metrics");
+    Ok(())
+}
+
+#[tokio::test]
+async fn sixty_four_of_each_are_found_and_who_is_not_there_has_no_metrics() -> Result<()> {
+    let balancer = Balancer::start(&Ports::reserve()?, &Ports::reserve()?).await?;
+    let mut network = Network::new();
+    let metrics = async |lines: &str| {
+        let scraped = http::get(balancer.admin_port(), "/metrics?no-maint=").await?;
+        ensure!(scraped.status == 200, "{}", scraped.status);
+        anyhow::Ok(scraped.body.lines().filter(|line| line.starts_with(lines)).count())
+    };
+    ensure!(metrics("haproxy_server_check_failures_total{").await? == 0, "metrics of nobody");
+    for (service, backend) in [("collector", "collectors"), ("query", "queries")] {
+        let addresses: Vec<_> = (0..64).map(|_| network.address()).collect();
+        balancer.names.set(service, &addresses);
+        eventually(patience(), || async {
+            let found = balancer.servers(backend).await?.len();
+            ensure!(found == 64, "{found} of 64 {backend} are known");
+            Ok(())
+        })
+        .await?;
+    }
+    ensure!(metrics("haproxy_server_check_failures_total{").await? == 128, "not everybody has metrics");
     Ok(())
 }
 
