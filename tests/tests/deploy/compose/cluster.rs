@@ -17,6 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::file::{bind_mounts, config, environment, words};
+use crate::mounts::Mounts;
 
 /// As hexadecimal ones can be: NATS takes some of them for numbers.
 const PASSWORDS: [(&str, &str); 3] =
@@ -110,6 +111,26 @@ impl Cluster {
         Ok(addresses)
     }
 
+    /// Somebody else's program as locked in as its service is: the file's user, no capability and no way to one, and on all of the
+    /// machine nothing to write on but a folder of its own.
+    fn locked_in(&self, service: &str, program: &str, arguments: &[String]) -> Result<Spec> {
+        let place = self.place(service)?;
+        let mut spec = Mounts::default().bind(&place, &place).read_only("/".as_ref()).spec(&place).args([
+            "setpriv",
+            "--no-new-privs",
+            "--inh-caps=-all",
+            "--bounding-set=-all",
+        ]);
+        if let Some(user) = self.service(service)?["user"].as_str() {
+            spec = spec.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+        }
+        spec = spec.arg(find_program(program)?).args(arguments);
+        for (key, value) in environment(self.service(service)?) {
+            spec = spec.env(key, value);
+        }
+        Ok(spec)
+    }
+
     /// NATS, by the file that the service mounts.
     pub async fn nats(&mut self) -> Result<()> {
         let (port, monitor) = (Port::reserve()?, Port::reserve()?);
@@ -130,7 +151,7 @@ impl Cluster {
         }
         let file = place.join("nats.conf");
         fs::write(&file, text)?;
-        let spec = self.spec("nats", "nats", find_program("nats-server")?, std::slice::from_ref(flag))?.arg(&file);
+        let spec = self.locked_in("nats", "nats-server", std::slice::from_ref(flag))?.arg(&file);
         let mut process = Process::spawn(&spec)?;
         // What its health check asks.
         let asked = monitor.number();
@@ -146,19 +167,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// Redis, by the command that the service gives.
     pub async fn redis(&mut self) -> Result<()> {
         let port = Port::reserve()?;
+        let number = port.number().to_string();
         let command = words(&self.service("redis")?["command"])?;
-        let [shell, flag, line] = &command[..] else { bail!("another command: {command:?}") };
-        // docker-compose prints what stands in a file: there, `$` is written twice.
-        let line = line.replace("$$", "$") + &format!(" --bind 127.0.0.1 --port {}", port.number());
-        let spec = self.spec("redis", "redis", find_program(shell)?, &[flag.clone(), line])?;
+        let (program, arguments) = command.split_first().context("no command")?;
+        let spec = self.locked_in("redis", program, arguments)?.args(["--bind", "127.0.0.1", "--port", &number]);
         let mut process = Process::spawn(&spec)?;
         let check = words(&self.service("redis")?["healthcheck"]["test"])?;
-        let [kind, check] = &check[..] else { bail!("no health check: {check:?}") };
-        ensure!(kind == "CMD-SHELL", "{kind}");
-        let check = check.replace("redis-cli", &format!("redis-cli -p {}", port.number()));
-        let check = self.spec("redis", "redis-check", find_program("sh")?, &["-c".to_owned(), check])?;
+        let [kind, asking, arguments @ ..] = &check[..] else { bail!("no health check: {check:?}") };
+        ensure!(kind == "CMD", "{kind}");
+        let check = self.spec("redis", "redis-check", find_program(asking)?, &["-p".to_owned(), number.clone()])?;
+        let check = check.args(arguments);
         let healthy = eventually(patience(), || async {
             let mut check = Process::spawn(&check)?;
             ensure!(check.exit(patience()).await?.success(), "{}", check.tail());
@@ -167,7 +188,7 @@ impl Cluster {
         healthy.await.with_context(|| process.tail())?;
         process.expect_running()?;
         self.processes.insert("redis".to_owned(), process);
-        self.replace("@redis:6379", format!("@127.0.0.1:{}", port.number()));
+        self.replace("@redis:6379", format!("@127.0.0.1:{number}"));
         Ok(())
     }
 

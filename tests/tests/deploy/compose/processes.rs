@@ -50,7 +50,11 @@ async fn the_cluster_takes_a_batch_through_the_load_balancer_and_gives_it_back()
     ensure!((collectors.len(), writers.len(), queries.len()) == (2, 2, 2), "another number of replicas");
 
     let mounted = bind_mounts(cluster.service("haproxy")?)?;
-    ensure!(mounted.iter().any(|(source, _)| source.ends_with("deploy/haproxy/haproxy.cfg")), "{mounted:?}");
+    // Where its image looks for `haproxy.cfg`.
+    let [(source, "/usr/local/etc/haproxy")] = &mounted.iter().map(|(s, t)| (s, &**t)).collect::<Vec<_>>()[..] else {
+        bail!("{mounted:?}")
+    };
+    ensure!(source.ends_with("deploy/haproxy"), "{source}");
     let balancer = Balancer::start(&collector, &query).await?;
     balancer.names.set("collector", &collectors);
     balancer.names.set("query", &queries);
