@@ -111,16 +111,32 @@ impl Postgres {
     /// # Errors
     /// When it fails; the message is the program's.
     pub async fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
-        let mut command = tokio::process::Command::from(Command::new(self.programs.join(program)));
-        let output = command
-            .args(arguments)
+        let mut command = Command::new(self.programs.join(program));
+        command.args(arguments);
+        Self::to_end(command, program).await
+    }
+
+    /// Runs lines of the shell in a folder. They find this server and the programs that came with it by themselves, as in its container.
+    ///
+    /// # Errors
+    /// At the first line that fails; the message is that of what failed.
+    pub async fn shell(&self, folder: &Path, lines: &str) -> Result<()> {
+        let mut command = Command::new("sh");
+        let path = format!("{}:{}", self.programs.display(), std::env::var("PATH").unwrap_or_default());
+        command.args(["-ec", lines]).current_dir(folder);
+        command.env("PATH", path).env("PGHOST", "127.0.0.1").env("PGPORT", self.port.number().to_string());
+        Self::to_end(command, lines).await
+    }
+
+    async fn to_end(command: Command, what: &str) -> Result<()> {
+        let output = tokio::process::Command::from(command)
             .stdin(std::process::Stdio::null())
             .kill_on_drop(true)
             .output()
             .await
-            .with_context(|| format!("cannot run {program}"))?;
+            .with_context(|| format!("cannot run {what}"))?;
         if !output.status.success() {
-            bail!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!("{what}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
     }

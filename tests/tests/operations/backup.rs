@@ -8,6 +8,8 @@ use reflow_tracing_tests::{
     load::Options, patience,
 };
 
+use crate::dashboard::deploy;
+
 /// How many acknowledgements show that load flows.
 const PROGRESS: usize = 50;
 
@@ -83,5 +85,37 @@ async fn a_postgres_dump_under_load_holds_everything_acked_before_it() -> Result
     // A chunk that was dumped and comes again counts once: `seen` is in the dump.
     let stored = fresh.sql("SELECT count(*) = count(DISTINCT chunk_id) FROM chunks").await?;
     ensure!(stored == "t", "chunks are there twice");
+    Ok(())
+}
+
+/// What `docker-compose exec` would run in the container of Postgres; services are stopped and started as the page says.
+#[tokio::test]
+async fn the_commands_for_docker_compose_put_back_what_they_dumped() -> Result<()> {
+    let readme = std::fs::read_to_string(deploy().join("README.md"))?;
+    let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let block = blocks.into_iter().find(|block| block.contains("exec -T postgres")).context("no such commands")?;
+    let (dump, restore) = block.split_once("docker-compose stop writer query\n").context("nobody is stopped")?;
+    let restore = restore.strip_suffix("docker-compose start writer query\n").context("nobody is started again")?;
+    let inside = |lines: &str| lines.replace("docker-compose exec -T postgres ", "");
+    let restore = inside(restore).replace("reflow-2026-01-31.dump", "$(ls reflow-*.dump)");
+
+    let (folder, postgres) = (tempfile::tempdir()?, Postgres::start().await?);
+    // As the image makes them.
+    postgres.sql("postgres", "CREATE ROLE reflow SUPERUSER LOGIN").await?;
+    let url = postgres.create_database("reflow").await?;
+    let mut live = Service::standalone().postgres(&url).start().await?;
+    let [kept, lost] = [Batch::new("kept", events::program(10)), Batch::new("lost", events::program(10))];
+    live.connect_v2().await?.ask(&kept.request()).await?;
+    Cluster::trace_from(&live, kept.trace_id, 10).await?;
+    postgres.shell(folder.path(), &inside(dump)).await?;
+    live.connect_v2().await?.ask(&lost.request()).await?;
+    Cluster::trace_from(&live, lost.trace_id, 10).await?;
+    live.terminate().await?;
+    postgres.shell(folder.path(), &restore).await?;
+    live.restart().await?;
+    Cluster::trace_from(&live, kept.trace_id, 10).await?;
+    let counts = "SELECT count(*) FROM traces";
+    let (restored, before) = (postgres.sql("reflow", counts).await?, postgres.sql("reflow_before", counts).await?);
+    ensure!((&*restored, &*before) == ("1", "2"), "{restored} restored of {before}");
     Ok(())
 }
