@@ -60,13 +60,13 @@ pub async fn run(args: Args) -> Result<()> {
     // The generator ends, and the processor waits for nobody any more.
     processed.close();
     let trace_id = client.current_trace_id();
-    // What is recorded after a trace's end begins another.
+    // What the network records after this is dropped.
     last_events(&client, &sent).await;
-    if outcome.is_err() {
-        client.end_trace(trace_id.clone(), ExecutionStatus::Cancelled).await?;
-    }
     // This ends the trace; `network.shutdown()` would do the same in the background, and nobody could wait for it.
-    let delivered = client.shutdown_within(PATIENCE).await;
+    let delivered = match outcome {
+        Ok(()) => client.shutdown_within(PATIENCE).await,
+        Err(_) => client.shutdown_as(ExecutionStatus::Cancelled, PATIENCE).await,
+    };
     network.shutdown();
 
     let figures = client.metrics();

@@ -68,8 +68,7 @@ pub async fn run(args: Args) -> Result<()> {
     };
     // The pipeline's ends wait for nobody any more.
     orders.close();
-    client.end_trace(trace_id.clone(), status(&outcome, stopped)).await?;
-    let delivered = client.shutdown_within(PATIENCE).await;
+    let delivered = client.shutdown_as(status(&outcome, stopped), PATIENCE).await;
     network.shutdown();
 
     let mut out = stdout();

@@ -2,7 +2,8 @@
 //!
 //! Two things are known. A `DataFlow` comes from the `MessageSent` just before it on the same edge: `reflow_network` tells both, one
 //! right after the other in one task, and [`Edges`] remembers the last `MessageSent` of each out-port by task. Tasks keep a port's
-//! connections apart; a memory by port alone would give a message that fans out the wrong parent. And a caller may open a scope:
+//! connections apart; a memory by port alone would give a message that fans out the wrong parent. A message of another trace, which
+//! this task told before, is no cause: each is remembered with its trace. And a caller may open a scope:
 //! every event that is recorded in it has the scope's [`Cause`] as its parent. All else is its own root.
 //!
 //! Bounded: a chain keeps the newest 16 causes, [`Edges`] at most 256 messages, the oldest of a shard making room.
@@ -14,6 +15,8 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+
+use uuid::Uuid;
 
 use crate::{EventId, TraceEvent};
 
@@ -126,37 +129,44 @@ pub(crate) struct Edges {
 
 #[derive(Debug, Default)]
 struct Shard {
-    sent: Vec<(u64, Cause)>,
+    sent: Vec<Sent>,
     /// Whose place the next one takes when all are taken.
     oldest: usize,
 }
 
+#[derive(Debug)]
+struct Sent {
+    /// Of the task and the port.
+    key: u64,
+    trace_id: Uuid,
+    cause: Cause,
+}
+
 impl Edges {
     /// Remembers a `MessageSent`.
-    pub(crate) fn sent(&self, event: &TraceEvent) {
+    pub(crate) fn sent(&self, trace_id: Uuid, event: &TraceEvent) {
         let Some(port) = &event.data.port else { return };
         let key = self.key(&event.actor_id, port);
-        let cause = Cause::of(event);
+        let sent = Sent { key, trace_id, cause: Cause::of(event) };
         let mut shard = self.shard(key);
         let shard = &mut *shard;
-        if let Some((_, last)) = shard.sent.iter_mut().find(|(known, _)| *known == key) {
-            *last = cause;
+        if let Some(last) = shard.sent.iter_mut().find(|known| known.key == key) {
+            *last = sent;
         } else if shard.sent.len() < EDGES_A_SHARD {
-            shard.sent.push((key, cause));
+            shard.sent.push(sent);
         } else {
-            shard.sent[shard.oldest] = (key, cause);
+            shard.sent[shard.oldest] = sent;
             shard.oldest = (shard.oldest + 1) % EDGES_A_SHARD;
         }
     }
 
-    /// Makes the `MessageSent` before it the cause of a `DataFlow`. False if none is known.
-    pub(crate) fn flow(&self, event: &mut TraceEvent) -> bool {
+    /// Makes the `MessageSent` before it the cause of a `DataFlow`. False if none is known of this trace.
+    pub(crate) fn flow(&self, trace_id: Uuid, event: &mut TraceEvent) -> bool {
         let Some(port) = &event.data.port else { return false };
         let key = self.key(&event.actor_id, port);
         let shard = self.shard(key);
-        let Some((_, cause)) = shard.sent.iter().find(|(known, _)| *known == key) else { return false };
-        cause.lead_to(event);
-        true
+        let sent = shard.sent.iter().find(|sent| sent.key == key && sent.trace_id == trace_id);
+        sent.map(|sent| sent.cause.lead_to(event)).is_some()
     }
 
     /// 64 bits of a keyed hash stand for task and port: that two of at most 256 have the same will not happen.
@@ -189,13 +199,13 @@ mod tests {
 
     fn sent(edges: &Edges, port: &str) -> TraceEvent {
         let event = TraceEvent::message_sent("a".into(), port.into(), "T".into(), 1);
-        edges.sent(&event);
+        edges.sent(Uuid::nil(), &event);
         event
     }
 
     fn flow(edges: &Edges, port: &str) -> TraceEvent {
         let mut event = TraceEvent::data_flow("a".into(), port.into(), "b".into(), "in".into(), "T".into(), 1);
-        edges.flow(&mut event);
+        edges.flow(Uuid::nil(), &mut event);
         event
     }
 
@@ -220,6 +230,20 @@ mod tests {
         let event = flow(&Edges::default(), "out");
         assert_eq!(parent(&event), None);
         assert_eq!(event.causality.root_cause_event_id, event.event_id);
+    }
+
+    #[test]
+    fn a_message_of_another_trace_is_no_cause() {
+        let edges = Edges::default();
+        sent(&edges, "out");
+        let mut event = TraceEvent::data_flow("a".into(), "out".into(), "b".into(), "in".into(), "T".into(), 1);
+        assert!(!edges.flow(Uuid::max(), &mut event));
+        assert_eq!((parent(&event), &event.causality.root_cause_event_id), (None, &event.event_id));
+        // Its own next message is, and then no longer the one before.
+        let message = TraceEvent::message_sent("a".into(), "out".into(), "T".into(), 1);
+        edges.sent(Uuid::max(), &message);
+        assert!(edges.flow(Uuid::max(), &mut event));
+        assert_eq!((parent(&event), parent(&flow(&edges, "out"))), (Some(message.event_id), None));
     }
 
     #[tokio::test]

@@ -99,6 +99,9 @@ impl TracingClient {
         if !self.is_enabled() {
             return Ok(TraceId::new());
         }
+        if self.shared.is_closed() {
+            return Err(TracingError::Disconnected);
+        }
         let trace_id = self.own.start();
         self.shared.sampler.started(trace_id, driver::names(&self.shared.settings, Some(&flow_id.0)));
         self.command_when_room(Command::Start(Start { trace_id, flow_id: flow_id.0, version })).await?;
@@ -113,7 +116,7 @@ impl TracingClient {
         if !self.is_enabled() {
             return Ok(());
         }
-        if matches!(status, ExecutionStatus::Pending | ExecutionStatus::Running) {
+        if !is_end(&status) {
             let message = "a trace ends as Completed, Failed or Cancelled".to_owned();
             return Err(TracingError::WebSocketError(message));
         }
@@ -134,15 +137,17 @@ impl TracingClient {
     /// # Errors
     /// [`TracingError::Disconnected`] after [`shutdown`](Self::shutdown).
     pub async fn record_event(&self, trace_id: TraceId, event: TraceEvent) -> Result<()> {
-        match self.entry(trace_id.0, event, None)? {
-            Some(entry) => self.shared.offer_or_wait(entry).await,
-            None => Ok(()),
-        }
+        self.record_unfinished(trace_id.0, event, None).await
     }
 
-    /// Records an event of the trace begun last. `finish` is done to it in the background; it holds so many bytes.
-    pub(super) async fn record_current(&self, event: TraceEvent, finish: Option<(Finish, usize)>) -> Result<()> {
-        match self.entry(self.own.get(), event, finish)? {
+    /// Records an event of a trace. `finish` is done to it in the background; it holds so many bytes.
+    pub(super) async fn record_unfinished(
+        &self,
+        trace_id: Uuid,
+        event: TraceEvent,
+        finish: Option<(Finish, usize)>,
+    ) -> Result<()> {
+        match self.entry(trace_id, event, finish)? {
             Some(entry) => self.shared.offer_or_wait(entry).await,
             None => Ok(()),
         }
@@ -220,12 +225,28 @@ impl TracingClient {
     /// What was not acked in time: what of it is in the spool is sent at the next start, the rest is lost. Apart from it what was
     /// dropped or refused for good since the last flush.
     pub async fn shutdown_within(&self, timeout: Duration) -> Outcome {
+        self.end_within(timeout, None).await
+    }
+
+    /// [`shutdown_within`](Self::shutdown_within), which ends the [current](Self::current_trace_id) trace with this status and not by its own
+    /// events. For a program whose other tasks may still record: they can do so until this call and no longer, whereas between an
+    /// [`end_trace`](Self::end_trace) and a shutdown they would begin another trace. `Pending` and `Running` are no ends: then its events
+    /// tell how it ended.
+    ///
+    /// # Errors
+    /// As [`shutdown_within`](Self::shutdown_within).
+    pub async fn shutdown_as(&self, status: ExecutionStatus, timeout: Duration) -> Outcome {
+        self.end_within(timeout, Some(status).filter(is_end)).await
+    }
+
+    async fn end_within(&self, timeout: Duration, status: Option<ExecutionStatus>) -> Outcome {
         if !self.is_enabled() {
             return Ok(());
         }
         self.shared.set_closed(true);
         let ran = self.shared.mailbox.is_open();
-        let outcome = self.asked(timeout, Command::Shutdown).await;
+        let own = self.own.get();
+        let outcome = self.asked(timeout, |asked| Command::Shutdown(asked, status.map(|status| (own, status)))).await;
         if ran && !self.shared.mailbox.is_open() {
             lock(&self.background).take();
             self.own.reset();
@@ -234,7 +255,7 @@ impl TracingClient {
     }
 
     /// What was delivered, by the background, or by what is known where there is none.
-    async fn asked(&self, timeout: Duration, command: fn(Asked) -> Command) -> Outcome {
+    async fn asked(&self, timeout: Duration, command: impl FnOnce(Asked) -> Command) -> Outcome {
         let since = self.shared.told();
         let (reply, answer) = oneshot::channel();
         if !self.shared.command(command(Asked { deadline: deadline(timeout), since, reply: Some(reply) })) {
@@ -338,7 +359,8 @@ impl Drop for TracingClient {
         let Some(background) = lock(&self.background).take() else { return };
         self.shared.set_closed(true);
         let since = self.shared.told();
-        self.shared.command(Command::Shutdown(Asked { deadline: deadline(DROP_PATIENCE), since, reply: None }));
+        let asked = Asked { deadline: deadline(DROP_PATIENCE), since, reply: None };
+        self.shared.command(Command::Shutdown(asked, None));
         // Without a connection there is nothing to wait for but the spool, which is quick.
         transport::join(&background, DROP_PATIENCE + DROP_PATIENCE / 5);
     }
@@ -348,6 +370,10 @@ fn deadline(timeout: Duration) -> Instant {
     let now = Instant::now();
     // A timeout beyond what a clock can hold is one for ever.
     now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(365 * 86_400))
+}
+
+fn is_end(status: &ExecutionStatus) -> bool {
+    !matches!(status, ExecutionStatus::Pending | ExecutionStatus::Running)
 }
 
 /// As well as the published errors can say it.

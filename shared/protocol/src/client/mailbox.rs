@@ -1,7 +1,7 @@
 //! What the handles ask of the background.
 //!
 //! Guarantee: what is put in is taken by a background, or not taken at all: nothing ever waits in a queue that nobody reads, so nobody waits
-//! for an answer that nobody gives. Bounded: starts and ends of traces, of which a program can make any number, wait for room; of all else
+//! for an answer that nobody gives. No trace begins or ends after a shutdown was put in, whoever asks for it at the same time. Bounded: starts and ends of traces, of which a program can make any number, wait for room; of all else
 //! there is one for each caller, who waits for its answer.
 
 use std::collections::VecDeque;
@@ -34,8 +34,8 @@ pub(crate) enum Command {
     End { trace_id: Uuid, status: ExecutionStatus },
     /// Answer once everything recorded so far is settled.
     Flush(Asked),
-    /// The same, after ending the client's own traces; then stop.
-    Shutdown(Asked),
+    /// The same, after ending the client's own traces; then stop. One of them may end as the caller says, and not by its own events.
+    Shutdown(Asked, Option<(Uuid, ExecutionStatus)>),
     /// Ask the server.
     Ask(Question),
     /// Open a stream of live events.
@@ -64,10 +64,17 @@ pub(crate) struct Asked {
 #[derive(Default)]
 pub(crate) struct Mailbox {
     /// `None` while there is no background.
-    queue: Mutex<Option<VecDeque<Command>>>,
+    queue: Mutex<Option<Queue>>,
     /// The same, to be read for every event.
     open: AtomicBool,
     room: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    commands: VecDeque<Command>,
+    /// A shutdown was put in.
+    ending: bool,
 }
 
 impl Mailbox {
@@ -78,7 +85,7 @@ impl Mailbox {
 
     /// A background begins.
     pub(crate) fn open(&self) {
-        *lock(&self.queue) = Some(VecDeque::new());
+        *lock(&self.queue) = Some(Queue::default());
         self.open.store(true, Ordering::Release);
     }
 
@@ -87,18 +94,19 @@ impl Mailbox {
         self.open.store(false, Ordering::Release);
         let left = lock(&self.queue).take();
         self.room.notify_waiters();
-        left.unwrap_or_default()
+        left.unwrap_or_default().commands
     }
 
-    /// False, and the command is dropped, where there is no background.
+    /// False, and the command is dropped, where there is no background, or none any more for such a command.
     pub(crate) fn put(&self, command: Command) -> bool {
-        match &mut *lock(&self.queue) {
-            Some(queue) => {
-                queue.push_back(command);
-                true
-            }
-            None => false,
+        let mut queue = lock(&self.queue);
+        let Some(queue) = queue.as_mut() else { return false };
+        if queue.ending && command.is_of_a_trace() {
+            return false;
         }
+        queue.ending |= matches!(command, Command::Shutdown(..));
+        queue.commands.push_back(command);
+        true
     }
 
     /// The same as soon as there is room.
@@ -108,7 +116,7 @@ impl Mailbox {
             tokio::pin!(room);
             // From here on room is not missed, even before the first poll.
             room.as_mut().enable();
-            if lock(&self.queue).as_ref().is_none_or(|queue| queue.len() < MOST) {
+            if lock(&self.queue).as_ref().is_none_or(|queue| queue.ending || queue.commands.len() < MOST) {
                 return self.put(command);
             }
             room.await;
@@ -117,11 +125,17 @@ impl Mailbox {
 
     /// Takes everything.
     pub(crate) fn take(&self) -> VecDeque<Command> {
-        let taken = lock(&self.queue).as_mut().map(std::mem::take).unwrap_or_default();
+        let taken = lock(&self.queue).as_mut().map(|queue| std::mem::take(&mut queue.commands)).unwrap_or_default();
         if taken.len() >= MOST {
             self.room.notify_waiters();
         }
         taken
+    }
+}
+
+impl Command {
+    fn is_of_a_trace(&self) -> bool {
+        matches!(self, Self::Own(_) | Self::Start(_) | Self::End { .. })
     }
 }
 
@@ -149,6 +163,22 @@ mod tests {
         assert_eq!(mailbox.close().len(), 1);
         assert!(!mailbox.is_open() && !mailbox.put(Command::Own(Uuid::nil())));
         assert!(mailbox.take().is_empty());
+    }
+
+    #[test]
+    fn after_a_shutdown_no_trace_begins_or_ends() {
+        let mailbox = Mailbox::default();
+        mailbox.open();
+        let asked = || Asked { deadline: Instant::now(), since: Lost::default(), reply: None };
+        let end = || Command::End { trace_id: Uuid::nil(), status: ExecutionStatus::Completed };
+        assert!(mailbox.put(end()) && mailbox.put(Command::Shutdown(asked(), None)));
+        assert!(!mailbox.put(end()) && !mailbox.put(Command::Own(Uuid::nil())));
+        // Taking it does not begin anew.
+        assert_eq!(mailbox.take().len(), 2);
+        assert!(!mailbox.put(end()) && mailbox.put(Command::Flush(asked())));
+        mailbox.close();
+        mailbox.open();
+        assert!(mailbox.put(end()));
     }
 
     #[test]

@@ -193,6 +193,10 @@ impl Shared {
     pub(crate) fn drop_entry(&self, entry: &Entry, reason: DropReason) {
         self.counters.dropped(reason, 1);
         Counters::add(&self.counters.unbatched, 1);
+        if reason == DropReason::Closed && !self.mailbox.is_open() {
+            // Nobody is left to tell the server, and for the next background it would be the first of its next trace.
+            return;
+        }
         lock(&self.drops).entry(entry.trace_id).or_default().events += 1;
     }
 

@@ -68,7 +68,7 @@ impl Driver {
         self.shared.state().status = Status::Disconnected;
         let late = std::mem::take(&mut self.asked).into_iter().chain(self.shared.mailbox.close());
         late.filter_map(|command| match command {
-            Command::Flush(asked) | Command::Shutdown(asked) => Some(asked),
+            Command::Flush(asked) | Command::Shutdown(asked, _) => Some(asked),
             _ => None,
         })
         .collect()
@@ -124,12 +124,12 @@ mod tests {
     async fn doomed() -> (TracingClient, TraceId) {
         let client = TracingClient::with_server_url("ws://127.0.0.1:9");
         let event = || TraceEvent::actor_created("a".to_owned());
-        client.record_current(event(), None).await.expect("there is room");
+        let trace_id = client.current_trace_id();
+        client.record_event(trace_id.clone(), event()).await.expect("there is room");
         client
-            .record_current(event(), Some((Box::new(|_| panic!("as the test wants it")), 0)))
+            .record_unfinished(trace_id.0, event(), Some((Box::new(|_| panic!("as the test wants it")), 0)))
             .await
             .expect("there is room");
-        let trace_id = client.current_trace_id();
         (client, trace_id)
     }
 

@@ -204,11 +204,12 @@ impl Driver {
                     self.gather(now, true);
                     self.waiting.flushes.iter_mut().for_each(|(up_to, _)| *up_to = self.number.min(*up_to));
                 }
-                Command::Shutdown(asked) => {
+                Command::Shutdown(asked, told) => {
                     self.waiting.shutdowns.push(asked);
                     self.gather(now, true);
-                    for (trace_id, status) in self.traces.open() {
-                        self.end(trace_id, &status);
+                    for (trace_id, by_events) in self.traces.open() {
+                        let told = told.as_ref().filter(|(told_of, _)| *told_of == trace_id);
+                        self.end(trace_id, told.map_or(&by_events, |(_, status)| status));
                     }
                 }
                 Command::Ask(question) => self.questions.add(question),

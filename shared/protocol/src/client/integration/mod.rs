@@ -12,6 +12,7 @@ mod run;
 use std::sync::Arc;
 
 use chrono::Utc;
+use uuid::Uuid;
 
 use super::buffer::Finish;
 use super::causality::{Cause, Edges, apply_scope};
@@ -127,37 +128,37 @@ impl TracingIntegration {
     ///
     /// # Errors
     /// As [`TracingClient::record_event`].
-    pub async fn trace_event(&self, mut event: TraceEvent) -> Result<Cause> {
-        self.link(&mut event);
-        let cause = Cause::of(&event);
-        self.client.record_current(event, None).await?;
-        Ok(cause)
+    pub async fn trace_event(&self, event: TraceEvent) -> Result<Cause> {
+        self.put_caused(event, None).await
     }
 
     /// Records without giving the cause, which would cost a copy.
     async fn put(&self, mut event: TraceEvent, finish: Option<(Finish, usize)>) -> Result<()> {
-        self.link(&mut event);
-        self.client.record_current(event, finish).await
+        let trace_id = self.link(&mut event);
+        self.client.record_unfinished(trace_id, event, finish).await
     }
 
     /// Records with what is left to do in the background, and how many bytes that holds.
     async fn put_caused(&self, mut event: TraceEvent, finish: Option<(Finish, usize)>) -> Result<Cause> {
-        self.link(&mut event);
+        let trace_id = self.link(&mut event);
         let cause = Cause::of(&event);
-        self.client.record_current(event, finish).await?;
+        self.client.record_unfinished(trace_id, event, finish).await?;
         Ok(cause)
     }
 
-    /// What led to the event, where that is known. An event that names its parent itself is left as it is.
-    fn link(&self, event: &mut TraceEvent) {
+    /// Gives the trace that the event is of, and the event what led to it, where that is known. An event that names its parent itself is
+    /// left as it is.
+    fn link(&self, event: &mut TraceEvent) -> Uuid {
+        let trace_id = self.client.current_trace_id().0;
         if event.causality.parent_event_id.is_none() {
             let flow = matches!(event.event_type, TraceEventType::DataFlow { .. });
-            if !(flow && self.edges.flow(event)) {
+            if !(flow && self.edges.flow(trace_id, event)) {
                 apply_scope(event);
             }
         }
         if event.event_type == TraceEventType::MessageSent {
-            self.edges.sent(event);
+            self.edges.sent(trace_id, event);
         }
+        trace_id
     }
 }
