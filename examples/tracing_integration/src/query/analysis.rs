@@ -5,29 +5,35 @@
 //! execution time or memory size of zero is none either. Messages are counted by `DataFlow` alone where there is any, because
 //! `reflow_network` records a message twice, as `MessageSent` and as `DataFlow`; a size under the type `Discriminant(…)`
 //! is that of an enum and no measurement.
+//!
+//! An event that sampling has kept stands for those that it left out, in counts, sums and quantiles alike. Otherwise failures, which are always
+//! recorded, would seem to be most of what an actor does.
 
 use std::collections::BTreeMap;
+use std::ops::Add;
 
 use chrono::{DateTime, Utc};
 use reflow_tracing_protocol::{FlowTrace, MessageSnapshot, PerformanceMetrics, TraceEvent, TraceEventType as Type};
+
+use super::tally::{Tally, weight};
 
 /// An actor over all its traces.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ActorPerformance {
     /// Runs that ended well.
-    pub completed: u64,
+    pub completed: Tally,
     /// Runs that failed.
-    pub failed: u64,
+    pub failed: Tally,
     /// Messages that came in.
-    pub messages_in: u64,
+    pub messages_in: Tally,
     /// Messages that went out.
-    pub messages_out: u64,
+    pub messages_out: Tally,
     /// Bytes that went out, of the messages whose size was measured.
-    pub bytes_out: Option<u64>,
+    pub bytes_out: Option<Tally>,
     /// Changes of state.
-    pub state_changes: u64,
-    /// Measured times of runs, ns, sorted.
-    pub run_ns: Vec<u64>,
+    pub state_changes: Tally,
+    /// Measured times of runs, ns, sorted, each with the number of runs that it stands for.
+    pub run_ns: Vec<(u64, f64)>,
     /// Most memory in use, bytes.
     pub memory_peak_bytes: Option<u64>,
     /// Most processor in use, percent.
@@ -42,25 +48,32 @@ pub struct ActorPerformance {
 
 impl ActorPerformance {
     /// Runs.
-    pub fn runs(&self) -> u64 {
+    pub fn runs(&self) -> Tally {
         self.completed + self.failed
     }
 
     /// The measured time that `quantile` (0 to 1) of the runs stayed within, ns.
     pub fn quantile_ns(&self, quantile: f64) -> Option<u64> {
-        let last = self.run_ns.len().checked_sub(1)?;
-        let rank = (quantile * self.run_ns.len() as f64).ceil() as usize;
-        self.run_ns.get(rank.saturating_sub(1).min(last)).copied()
+        let rank = quantile * self.run_ns.iter().map(|(_, weight)| weight).sum::<f64>();
+        let mut within = 0.0;
+        let reaches = |(_, weight): &&(u64, f64)| {
+            within += weight;
+            within >= rank
+        };
+        self.run_ns.iter().find(reaches).or(self.run_ns.last()).map(|(ns, _)| *ns)
     }
 
     /// Measured time of all runs, ns.
-    pub fn busy_ns(&self) -> Option<u64> {
-        (!self.run_ns.is_empty()).then(|| self.run_ns.iter().fold(0, |sum: u64, ns| sum.saturating_add(*ns)))
+    pub fn busy_ns(&self) -> Option<Tally> {
+        let mut busy = Tally::default();
+        self.run_ns.iter().for_each(|(ns, weight)| busy.take(*ns, *weight));
+        (!self.run_ns.is_empty()).then_some(busy)
     }
 
     /// Runs a second between its first event and its last; none where there is no time between them.
     pub fn runs_per_second(&self) -> Option<f64> {
-        (self.active_ns > 0 && self.runs() > 0).then(|| self.runs() as f64 * 1e9 / self.active_ns as f64)
+        let runs = self.runs().estimate();
+        (self.active_ns > 0 && runs > 0).then(|| runs as f64 * 1e9 / self.active_ns as f64)
     }
 
     fn measured(&mut self, metrics: &PerformanceMetrics) {
@@ -79,9 +92,14 @@ impl ActorPerformance {
         self.queue_peak = self.queue_peak.max(Some(metrics.queue_depth as u64));
     }
 
-    fn ran(&mut self, metrics: &PerformanceMetrics) {
+    fn sent(&mut self, event: &TraceEvent, weight: f64) {
+        self.messages_out.count(weight);
+        add_size(&mut self.bytes_out, event, weight);
+    }
+
+    fn ran(&mut self, metrics: &PerformanceMetrics, weight: f64) {
         if metrics.execution_time_ns > 0 {
-            self.run_ns.push(metrics.execution_time_ns);
+            self.run_ns.push((metrics.execution_time_ns, weight));
         }
     }
 }
@@ -94,7 +112,7 @@ pub struct Analysis {
     /// Traces looked at.
     pub traces: u64,
     /// Events looked at.
-    pub events: u64,
+    pub events: Tally,
     /// Times from a trace's start to its end, ns, of those that ended, sorted.
     pub trace_ns: Vec<u64>,
 }
@@ -103,7 +121,6 @@ impl Analysis {
     /// Looks at one more trace.
     pub fn add(&mut self, trace: &FlowTrace) {
         self.traces += 1;
-        self.events += trace.events.len() as u64;
         if let Some(end) = trace.end_time {
             self.trace_ns.extend(nanos_between(trace.start_time, end));
         }
@@ -122,7 +139,7 @@ impl Analysis {
     /// Sorts what was measured: before this, quantiles mean nothing.
     pub fn finish(&mut self) {
         for actor in self.actors.values_mut() {
-            actor.run_ns.sort_unstable();
+            actor.run_ns.sort_unstable_by_key(|(ns, _)| *ns);
         }
         self.trace_ns.sort_unstable();
     }
@@ -130,43 +147,41 @@ impl Analysis {
     /// Actors, those with the most measured time first, then those with the most runs.
     pub fn busiest_first(&self) -> Vec<(&str, &ActorPerformance)> {
         let mut actors: Vec<_> = self.actors.iter().map(|(name, actor)| (name.as_str(), actor)).collect();
-        actors.sort_by_key(|(_, actor)| std::cmp::Reverse((actor.busy_ns(), actor.runs())));
+        let busy = |actor: &ActorPerformance| (actor.busy_ns().map(Tally::estimate), actor.runs().estimate());
+        actors.sort_by_key(|(_, actor)| std::cmp::Reverse(busy(actor)));
         actors
     }
 
     /// The actor with the most measured time, and its share of all that was measured, percent.
     pub fn bottleneck(&self) -> Option<(&str, f64)> {
-        let all: u64 = self.actors.values().filter_map(ActorPerformance::busy_ns).sum();
+        let all = self.actors.values().filter_map(ActorPerformance::busy_ns).fold(Tally::default(), Tally::add);
         let (name, actor) = self.busiest_first().into_iter().next()?;
-        Some((name, actor.busy_ns()? as f64 * 100.0 / all as f64))
+        Some((name, actor.busy_ns()?.estimate() as f64 * 100.0 / all.estimate() as f64))
     }
 
     fn take(&mut self, event: &TraceEvent, by_flow: bool) {
-        let metrics = &event.data.performance_metrics;
+        let (metrics, weight) = (&event.data.performance_metrics, weight(event));
+        self.events.count(weight);
         let actor = self.actor(&event.actor_id);
         actor.measured(metrics);
         match &event.event_type {
             Type::ActorCompleted => {
-                actor.completed += 1;
-                actor.ran(metrics);
+                actor.completed.count(weight);
+                actor.ran(metrics, weight);
             }
             Type::ActorFailed => {
-                actor.failed += 1;
-                actor.ran(metrics);
+                actor.failed.count(weight);
+                actor.ran(metrics, weight);
                 if actor.first_error.is_none() {
                     actor.first_error.clone_from(&event.data.error);
                 }
             }
-            Type::StateChanged => actor.state_changes += 1,
-            Type::MessageSent if !by_flow => {
-                actor.messages_out += 1;
-                actor.bytes_out = sum(actor.bytes_out, event.data.message.as_ref());
-            }
-            Type::MessageReceived if !by_flow => actor.messages_in += 1,
+            Type::StateChanged => actor.state_changes.count(weight),
+            Type::MessageSent if !by_flow => actor.sent(event, weight),
+            Type::MessageReceived if !by_flow => actor.messages_in.count(weight),
             Type::DataFlow { to_actor, .. } => {
-                actor.messages_out += 1;
-                actor.bytes_out = sum(actor.bytes_out, event.data.message.as_ref());
-                self.actor(to_actor).messages_in += 1;
+                actor.sent(event, weight);
+                self.actor(to_actor).messages_in.count(weight);
             }
             _ => {}
         }
@@ -191,11 +206,10 @@ pub fn measured_size(message: &MessageSnapshot) -> Option<u64> {
     (!message.message_type.starts_with("Discriminant(")).then_some(message.size_bytes as u64)
 }
 
-/// Adds a message's size to a sum, where it was measured.
-pub fn sum(so_far: Option<u64>, message: Option<&MessageSnapshot>) -> Option<u64> {
-    match message.and_then(measured_size) {
-        Some(size) => Some(so_far.unwrap_or(0).saturating_add(size)),
-        None => so_far,
+/// Adds the size of an event's message to a sum, where it was measured.
+pub fn add_size(sum: &mut Option<Tally>, event: &TraceEvent, weight: f64) {
+    if let Some(size) = event.data.message.as_ref().and_then(measured_size) {
+        sum.get_or_insert_default().take(size, weight);
     }
 }
 
@@ -219,14 +233,14 @@ mod tests {
     fn a_message_that_was_recorded_twice_counts_once() {
         let analysis = analysis(&[samples::published()]);
         let (from, to) = (&analysis.actors["generator"], &analysis.actors["sink"]);
-        assert_eq!((from.messages_out, to.messages_in), (3, 3));
+        assert_eq!((from.messages_out, to.messages_in), (3.into(), 3.into()));
     }
 
     #[test]
     fn what_was_not_measured_is_not_told() {
         let analysis = analysis(&[samples::published()]);
         let actor = &analysis.actors["sink"];
-        assert_eq!((actor.completed, actor.failed), (2, 1));
+        assert_eq!((actor.completed, actor.failed), (2.into(), 1.into()));
         assert_eq!(actor.first_error.as_deref(), Some("no luck"));
         assert_eq!((actor.busy_ns(), actor.quantile_ns(0.5), actor.memory_peak_bytes), (None, None, None));
         assert_eq!((actor.queue_peak, analysis.actors["generator"].bytes_out), (None, None));
@@ -239,7 +253,7 @@ mod tests {
         let actor = &analysis.actors["worker"];
         let quantiles = [0.0, 0.5, 0.95, 0.99, 1.0].map(|quantile| actor.quantile_ns(quantile).unwrap() / 1_000);
         assert_eq!(quantiles, [1, 50, 95, 99, 100]);
-        assert_eq!(actor.bytes_out, Some(100 * 10));
+        assert_eq!(actor.bytes_out, Some((100 * 10).into()));
         assert_eq!(actor.memory_peak_bytes, Some(4096));
         let (name, share) = analysis.bottleneck().unwrap();
         assert_eq!(name, "worker");
@@ -247,10 +261,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sampled_event_stands_for_those_that_were_left_out() {
+        let analysis = analysis(&[samples::one_in_ten()]);
+        let (worker, done) = (&analysis.actors["worker"], &analysis.actors["done"]);
+        let both = |tally: Tally| (tally.counted(), tally.estimate());
+        assert_eq!((both(worker.completed), both(worker.failed), both(worker.runs())), ((10, 100), (1, 1), (11, 101)));
+        assert_eq!((both(worker.messages_out), both(done.messages_in)), ((10, 100), (10, 100)));
+        assert_eq!(worker.bytes_out.map(both), Some((80, 800)));
+        assert_eq!(worker.busy_ns().map(both), Some((15_000, 105_000)));
+        assert_eq!(both(analysis.events), (21, 201));
+        // One run in a hundred failed and took longer, not one in eleven.
+        assert_eq!([0.95, 0.99, 1.0].map(|quantile| worker.quantile_ns(quantile).unwrap()), [1_000, 1_000, 5_000]);
+        // 101 runs in the 20 ms between the first event and the last of the worker.
+        assert!((worker.runs_per_second().unwrap() - 101.0 / 0.020).abs() < 1e-6, "{:?}", worker.runs_per_second());
+    }
+
+    #[test]
     fn several_traces_are_added_up() {
         let traces = [samples::measured(10), samples::measured(5)];
         let analysis = analysis(&traces);
-        assert_eq!((analysis.traces, analysis.actors["worker"].runs()), (2, 15));
+        assert_eq!((analysis.traces, analysis.actors["worker"].runs()), (2, 15.into()));
         assert_eq!(analysis.trace_ns.len(), 2);
         assert!(analysis.actors["worker"].runs_per_second().unwrap() > 0.0);
     }

@@ -8,6 +8,7 @@ pub mod graph;
 pub mod report;
 #[cfg(test)]
 mod samples;
+pub mod tally;
 
 use std::collections::BTreeSet;
 use std::io::Write;

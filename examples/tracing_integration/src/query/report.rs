@@ -8,7 +8,7 @@ use reflow_tracing_protocol::client::{TraceCounts, TraceSummary};
 
 use super::analysis::{ActorPerformance, Analysis};
 use super::fetch::Found;
-use crate::shared::show::{self, UNKNOWN, count, cut, maybe, nanos};
+use crate::shared::show::{self, UNKNOWN, count, cut, maybe, nanos, several};
 use crate::shared::terminal::{BAD, DIM, HEAD, WARN, table, write_table};
 
 /// A line a trace.
@@ -18,7 +18,8 @@ use crate::shared::terminal::{BAD, DIM, HEAD, WARN, table, write_table};
 pub fn list(out: &mut impl Write, traces: &[TraceSummary]) -> io::Result<()> {
     let mut table = table(&["started", "flow", "trace", "status", "took", "events", "failures"], 4);
     for trace in traces {
-        let flow = trace.flow_id.as_ref().map(|flow| flow.0.as_str()).or(trace.flow_name.as_deref());
+        // The name that runs are grouped by; a network calls each of its runs something else.
+        let flow = trace.flow_name.as_deref().or(trace.flow_id.as_ref().map(|flow| flow.0.as_str()));
         let took = trace.end_time.unwrap_or_else(Utc::now) - trace.start_time;
         let took = match trace.end_time {
             Some(_) => maybe(took.to_std().ok(), show::span),
@@ -132,7 +133,7 @@ pub fn performance(out: &mut impl Write, analysis: &Analysis) -> io::Result<()> 
     let errors =
         analysis.actors.iter().filter_map(|(name, actor)| Some((name, actor.failed, actor.first_error.as_ref()?)));
     for (name, failed, error) in errors {
-        writeln!(out, "{BAD}{}{BAD:#} failed {} times, first: {}", cut(name, 40), count(failed), cut(error, 120))?;
+        writeln!(out, "{BAD}{}{BAD:#} failed {}, first: {}", cut(name, 40), failed.several("time"), cut(error, 120))?;
     }
     if let Some((name, share)) = analysis.bottleneck() {
         writeln!(out, "{} took {share:.0} % of all measured time", cut(name, 40))?;
@@ -142,12 +143,19 @@ pub fn performance(out: &mut impl Write, analysis: &Analysis) -> io::Result<()> 
     let middle = analysis.trace_ns.get(analysis.trace_ns.len() / 2).copied();
     writeln!(
         out,
-        "{HEAD}{} actors, {} events in {} traces{HEAD:#}; a trace took {} (median), {} at most",
-        count(analysis.actors.len() as u64),
-        count(analysis.events),
-        count(analysis.traces),
+        "{HEAD}{}, {} in {}{HEAD:#}; a trace took {} (median), {} at most",
+        several(analysis.actors.len() as u64, "actor"),
+        analysis.events.several("event"),
+        several(analysis.traces, "trace"),
         maybe(middle, nanos),
         maybe(analysis.trace_ns.last().copied(), nanos),
+    )?;
+    if analysis.events.is_whole() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{DIM}sampling left events out: `of about` estimates all that happened; p50 to p99 and runs/s are of all{DIM:#}"
     )
 }
 
@@ -155,15 +163,15 @@ fn line(name: &str, actor: &ActorPerformance) -> Vec<String> {
     let quantile = |quantile| maybe(actor.quantile_ns(quantile), nanos);
     vec![
         cut(name, 40),
-        count(actor.runs()),
-        count(actor.failed),
-        count(actor.messages_in),
-        count(actor.messages_out),
-        maybe(actor.bytes_out, show::bytes),
+        actor.runs().show(count),
+        actor.failed.show(count),
+        actor.messages_in.show(count),
+        actor.messages_out.show(count),
+        maybe(actor.bytes_out, |bytes| bytes.show(show::bytes)),
         quantile(0.5),
         quantile(0.95),
         quantile(0.99),
-        maybe(actor.busy_ns(), nanos),
+        maybe(actor.busy_ns(), |busy| busy.show(nanos)),
         maybe(actor.runs_per_second(), |rate| format!("{rate:.1}")),
         maybe(actor.memory_peak_bytes, show::bytes),
         maybe(actor.cpu_peak_percent, |percent| format!("{percent:.0} %")),

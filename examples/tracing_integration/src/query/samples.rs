@@ -1,6 +1,7 @@
 //! Traces for the tests of this folder: as published programs send them, and as measured ones.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use reflow_tracing_protocol::wire::SAMPLE_RATE;
 use reflow_tracing_protocol::{
     ExecutionId, ExecutionStatus, FlowId, FlowTrace, FlowVersion, TraceEvent, TraceEventType, TraceId, TraceMetadata,
 };
@@ -36,6 +37,27 @@ pub fn measured(runs: u64) -> FlowTrace {
 /// One message along a connection.
 pub fn flow(from: &str, port: &str, to: &str, to_port: &str, kind: &str, size: usize) -> TraceEvent {
     TraceEvent::data_flow(from.into(), port.into(), to.into(), to_port.into(), kind.into(), size)
+}
+
+/// The event as one that was recorded with this chance.
+pub fn sampled(mut event: TraceEvent, rate: f64) -> TraceEvent {
+    event.data.custom_attributes.insert(SAMPLE_RATE.to_owned(), rate.into());
+    event
+}
+
+/// `worker` → `done`: 10 runs of 1 µs and 10 messages of 8 bytes, a tenth of what there was of each, and one failure of 5 µs, which are
+/// always recorded.
+pub fn one_in_ten() -> FlowTrace {
+    let run = |mut event: TraceEvent, ns| {
+        event.data.performance_metrics.execution_time_ns = ns;
+        event
+    };
+    let mut events = vec![run(TraceEvent::actor_failed("worker".into(), "no luck".into()), 5_000)];
+    for _ in 0..10 {
+        events.push(sampled(run(TraceEvent::actor_completed("worker".into()), 1_000), 0.1));
+        events.push(sampled(flow("worker", "out", "done", "in", "String", 8), 0.1));
+    }
+    trace("sampled", events)
 }
 
 /// A trace of these connections, a message each.

@@ -56,7 +56,7 @@ async fn history_lists_the_newest_traces() -> Result<()> {
     let out = run_at(&server, "monitoring_client", &["--query", "--limit", "2"]).await?.ok()?;
     assert!(out.contains("2 of 3 traces: 2 completed, 0 failed, 0 running"), "{out}");
     let out = run_at(&server, "monitoring_client", &["--query", "--flow-ids", "two"]).await?.ok()?;
-    assert!(out.contains("1 of 1 traces") && out.contains(" 10 "), "{out}");
+    assert!(out.contains("1 of 1 traces") && out.contains(" 10 ") && out.contains("  two  "), "{out}");
     Ok(())
 }
 

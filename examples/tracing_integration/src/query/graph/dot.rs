@@ -1,16 +1,16 @@
 //! The graph for Graphviz: `query_client --graph dot | dot -Tpng -o flow.png`.
 
 use super::Graph;
-use crate::shared::show::{count, plain, several};
+use crate::shared::show::{count, plain};
 
 pub(super) fn show(graph: &Graph) -> String {
     let mut out = format!("digraph {} {{\n  rankdir=LR;\n  node [shape=box, style=rounded];\n", quoted(&graph.title));
     for (name, node) in &graph.nodes {
-        let runs = match node.completed + node.failed {
-            0 => String::new(),
-            runs => format!("\\n{}, {} failed", several(runs, "run"), count(node.failed)),
+        let runs = match node.has_run() {
+            true => format!("\\n{}, {} failed", node.runs().several("run"), node.failed.show(count)),
+            false => String::new(),
         };
-        let color = if node.failed > 0 { ", color=red" } else { "" };
+        let color = if node.has_failed() { ", color=red" } else { "" };
         out.push_str(&format!("  {} [label=\"{}{runs}\"{color}];\n", quoted(name), escaped(name)));
     }
     for (ends, traffic) in &graph.edges {
@@ -18,7 +18,7 @@ pub(super) fn show(graph: &Graph) -> String {
             "  {} -> {} [label={}, taillabel={}, headlabel={}];\n",
             quoted(&ends.from),
             quoted(&ends.to),
-            quoted(&count(traffic.messages)),
+            quoted(&traffic.messages.show(count)),
             quoted(&ends.from_port),
             quoted(&ends.to_port),
         ));

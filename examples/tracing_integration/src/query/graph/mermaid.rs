@@ -14,11 +14,11 @@ pub(super) fn show(graph: &Graph) -> String {
         out.push_str(&format!("  {}[\"{}\"]\n", id(name), escaped(name)));
     }
     for (ends, traffic) in &graph.edges {
-        let label = format!("{} → {}: {}", ends.from_port, ends.to_port, count(traffic.messages));
+        let label = format!("{} → {}: {}", ends.from_port, ends.to_port, traffic.messages.show(count));
         out.push_str(&format!("  {} -->|\"{}\"| {}\n", id(&ends.from), escaped(&label), id(&ends.to)));
     }
     let failed: Vec<String> =
-        graph.nodes.iter().filter(|(_, node)| node.failed > 0).map(|(name, _)| id(name)).collect();
+        graph.nodes.iter().filter(|(_, node)| node.has_failed()).map(|(name, _)| id(name)).collect();
     if !failed.is_empty() {
         out.push_str(&format!("  classDef failed stroke:#c00\n  class {} failed\n", failed.join(",")));
     }

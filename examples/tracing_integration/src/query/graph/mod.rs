@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::ValueEnum;
 use reflow_tracing_protocol::{FlowTrace, TraceEventType as Type};
 
-use crate::query::analysis::sum;
+use crate::query::analysis::add_size;
+use crate::query::tally::{Tally, weight};
 
 /// A form to show the graph in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,12 +30,12 @@ pub enum GraphFormat {
 }
 
 /// An actor.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Node {
     /// Runs that ended well.
-    pub completed: u64,
+    pub completed: Tally,
     /// Runs that failed.
-    pub failed: u64,
+    pub failed: Tally,
 }
 
 /// A connection's ends.
@@ -51,16 +52,16 @@ pub struct Ends {
 }
 
 /// What passed along a connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Traffic {
     /// Messages.
-    pub messages: u64,
+    pub messages: Tally,
     /// Bytes, of the messages whose size was measured.
-    pub bytes: Option<u64>,
+    pub bytes: Option<Tally>,
 }
 
 /// Actors and their connections.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
     /// What it is the graph of.
     pub title: String,
@@ -70,14 +71,29 @@ pub struct Graph {
     pub edges: BTreeMap<Ends, Traffic>,
 }
 
+impl Node {
+    fn runs(&self) -> Tally {
+        self.completed + self.failed
+    }
+
+    fn has_run(&self) -> bool {
+        self.runs().counted() > 0
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.counted() > 0
+    }
+}
+
 impl Graph {
     /// Looks at one more trace.
     pub fn add(&mut self, trace: &FlowTrace) {
         for event in &trace.events {
+            let weight = weight(event);
             let node = self.nodes.entry(event.actor_id.clone()).or_default();
             match &event.event_type {
-                Type::ActorCompleted => node.completed += 1,
-                Type::ActorFailed => node.failed += 1,
+                Type::ActorCompleted => node.completed.count(weight),
+                Type::ActorFailed => node.failed.count(weight),
                 Type::DataFlow { to_actor, to_port } => {
                     let ends = Ends {
                         from: event.actor_id.clone(),
@@ -86,8 +102,8 @@ impl Graph {
                         to_port: to_port.clone(),
                     };
                     let traffic = self.edges.entry(ends).or_default();
-                    traffic.messages += 1;
-                    traffic.bytes = sum(traffic.bytes, event.data.message.as_ref());
+                    traffic.messages.count(weight);
+                    add_size(&mut traffic.bytes, event, weight);
                     self.nodes.entry(to_actor.clone()).or_default();
                 }
                 _ => {}
@@ -143,9 +159,23 @@ mod tests {
     fn edges_are_counted_by_data_flow_alone() {
         let graph = Graph::of(&[samples::published(), samples::published()]);
         assert_eq!(graph.title, "published");
-        assert_eq!(graph.nodes["sink"], Node { completed: 4, failed: 2 });
+        assert_eq!(graph.nodes["sink"], Node { completed: 4.into(), failed: 2.into() });
         let ends = Ends { from: "generator".into(), from_port: "out".into(), to: "sink".into(), to_port: "in".into() };
-        assert_eq!(graph.edges, BTreeMap::from([(ends, Traffic { messages: 6, bytes: None })]));
+        assert_eq!(graph.edges, BTreeMap::from([(ends, Traffic { messages: 6.into(), bytes: None })]));
+    }
+
+    #[test]
+    fn what_sampling_left_out_is_told_in_every_form() {
+        let graph = Graph::of(&[samples::one_in_ten()]);
+        for (format, runs, messages) in [
+            (GraphFormat::Text, "(11 of about 101 runs, 1 failed)", "10 of about 100 messages, 80 B of about 800 B"),
+            (GraphFormat::Dot, "11 of about 101 runs, 1 failed", "label=\"10 of about 100\""),
+            (GraphFormat::Mermaid, "", "out → in: 10 of about 100"),
+            (GraphFormat::Svg, "11 of about 101 runs, 1 failed", "10 of about 100 × (80 B of about 800 B)"),
+        ] {
+            let shown = graph.show(format);
+            assert!(shown.contains(runs) && shown.contains(messages), "{shown}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use dagre::graph::{Graph as Layout, GraphOptions};
 use dagre::{EdgeLabel, LayoutOptions, NodeLabel, Point, RankDir, layout};
 
 use super::{Ends, Graph, Node, Traffic};
-use crate::shared::show::{bytes, count, cut, plain, several};
+use crate::shared::show::{bytes, count, cut, plain};
 
 /// Width of a character of the monospaced font, and height of a line, px.
 const CHARACTER: f64 = 7.3;
@@ -97,7 +97,7 @@ impl Picture {
         let (x, y) = (place.x.unwrap_or_default(), place.y.unwrap_or_default());
         let (left, top) = (x - place.width / 2.0, y - place.height / 2.0);
         self.reach(left + place.width, top + place.height);
-        let class = if node.failed > 0 { " class=\"failed\"" } else { "" };
+        let class = if node.has_failed() { " class=\"failed\"" } else { "" };
         self.body.push_str(&format!(
             "<g{class}><title>{}</title><rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"7\"/>\
              <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
@@ -184,10 +184,10 @@ fn label(name: &str) -> String {
 }
 
 fn runs(node: &Node) -> String {
-    match (node.completed + node.failed, node.failed) {
-        (0, _) => String::new(),
-        (runs, 0) => several(runs, "run"),
-        (runs, failed) => format!("{}, {} failed", several(runs, "run"), count(failed)),
+    match (node.has_run(), node.has_failed()) {
+        (false, _) => String::new(),
+        (true, false) => node.runs().several("run"),
+        (true, true) => format!("{}, {} failed", node.runs().several("run"), node.failed.show(count)),
     }
 }
 
@@ -197,8 +197,8 @@ fn ports(ends: &Ends) -> String {
 
 fn passed(traffic: &Traffic) -> String {
     match traffic.bytes {
-        Some(size) => format!("{} × ({})", count(traffic.messages), bytes(size)),
-        None => format!("{} ×", count(traffic.messages)),
+        Some(size) => format!("{} × ({})", traffic.messages.show(count), size.show(bytes)),
+        None => format!("{} ×", traffic.messages.show(count)),
     }
 }
 

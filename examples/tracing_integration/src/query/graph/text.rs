@@ -15,25 +15,21 @@ pub(super) fn show(graph: &Graph) -> String {
     for name in &order {
         let Some(node) = graph.nodes.get(*name) else { continue };
         out.push_str(&format!("\n{}", plain(name)));
-        if node.completed + node.failed > 0 {
-            out.push_str(&format!(
-                "  ({}, {} failed)",
-                several(node.completed + node.failed, "run"),
-                count(node.failed)
-            ));
+        if node.has_run() {
+            out.push_str(&format!("  ({}, {} failed)", node.runs().several("run"), node.failed.show(count)));
         }
         out.push('\n');
         let mut edges = graph.edges.iter().filter(|(ends, _)| ends.from == **name).peekable();
         while let Some((ends, traffic)) = edges.next() {
             let branch = if edges.peek().is_some() { "├─" } else { "└─" };
             let back = if place(&ends.to) <= place(&ends.from) { "  ↺ back" } else { "" };
-            let size = traffic.bytes.map(|size| format!(", {}", bytes(size))).unwrap_or_default();
+            let size = traffic.bytes.map(|size| format!(", {}", size.show(bytes))).unwrap_or_default();
             out.push_str(&format!(
                 "  {branch} {} → {}.{}  {}{size}{back}\n",
                 plain(&ends.from_port),
                 plain(&ends.to),
                 plain(&ends.to_port),
-                several(traffic.messages, "message"),
+                traffic.messages.several("message"),
             ));
         }
     }
