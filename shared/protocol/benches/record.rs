@@ -8,6 +8,12 @@
 //! quantiles are printed beside the mean processor time of a call. On a machine with fewer cores than threads (the background and the
 //! server are two more) the wall clock also counts how long a thread was off its core, in the one call that this happened to; that is a call in
 //! some ten thousand, so it shows in p99.9 and hardly in p99. The processor time is free of it.
+//!
+//! A burst before those that are timed lets the client take its memory, as criterion's warming up does. What the first burst of a client costs,
+//! which touches all memory for the first time, is told in a line of its own.
+//!
+//! Each line says whether its p99 is within the goal. With `REFLOW_BENCH_JUDGE=1` the program fails if one is above: for a machine that
+//! does nothing else.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -24,7 +30,13 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 /// Events recorded before everything is waited for: far less than the buffer holds.
 const BURST: u64 = 20_000;
 const THREADS: usize = 4;
-const CALLS: usize = 20_000;
+/// Timed calls of a thread: so many bursts, ...
+const BURSTS: usize = 4;
+/// ... each of so many.
+const CALLS: usize = 5_000;
+/// The goals: what p99 is to be within, ns.
+const RECORD_NS: u64 = 1_000;
+const TRACE_NS: u64 = 3_000;
 
 /// Acks every batch; gives its address.
 fn server() -> String {
@@ -50,15 +62,7 @@ async fn serve(stream: tokio::net::TcpStream) {
         Ok(response)
     }
     let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, v2).await else { return };
-    let limits = Limits {
-        max_frame_bytes: 16 << 20,
-        max_decompressed_bytes: 64 << 20,
-        max_batch_events: 10_000,
-        max_chunk_bytes: 900 << 10,
-        max_chunks_in_flight: 32,
-        max_subscriptions: 16,
-    };
-    let mut answer = Some(Response::Welcome { limits });
+    let mut answer = Some(Response::Welcome { limits: Limits::default() });
     loop {
         if let Some(answer) = answer.take() {
             let text = serde_json::to_string(&answer).expect("an answer is JSON");
@@ -165,64 +169,85 @@ fn means(criterion: &mut Criterion) {
 /// One call of each kind.
 type Call = fn(&TracingIntegration);
 
-const CALLS_BY_NAME: &[(&str, Call)] = &[
-    ("(the clock alone)", |_| {}),
-    ("trace_actor_created", created),
-    ("trace_actor_completed", |tracing| now(tracing.trace_actor_completed("generator")).expect("recorded")),
-    ("trace_actor_failed", |tracing| now(tracing.trace_actor_failed("generator", "no more paper")).expect("recorded")),
-    ("trace_message_sent", sent),
-    ("trace_data_flow", flow),
-    ("sent, then its flow", |tracing| {
+/// What it is called, its goal for p99, and what it does.
+const CALLS_BY_NAME: &[(&str, Option<u64>, Call)] = &[
+    ("(the clock alone)", None, |_| {}),
+    ("trace_actor_created", Some(TRACE_NS), created),
+    ("trace_actor_completed", Some(TRACE_NS), |tracing| {
+        now(tracing.trace_actor_completed("generator")).expect("recorded")
+    }),
+    ("trace_actor_failed", Some(TRACE_NS), |tracing| {
+        now(tracing.trace_actor_failed("generator", "no more paper")).expect("recorded")
+    }),
+    ("trace_message_sent", Some(TRACE_NS), sent),
+    ("trace_data_flow", Some(TRACE_NS), flow),
+    ("sent, then its flow", Some(2 * TRACE_NS), |tracing| {
         sent(tracing);
         flow(tracing);
     }),
-    ("trace_event", |tracing| {
+    ("trace_event", Some(TRACE_NS), |tracing| {
         now(tracing.trace_event(ready_event())).expect("recorded");
     }),
-    ("trace_message_sent_with", |tracing| {
+    ("trace_message_sent_with", Some(TRACE_NS), |tracing| {
         now(tracing.trace_message_sent_with("generator", "out", "Integer", json!(7))).expect("recorded");
     }),
-    ("trace_message_received", |tracing| {
+    ("trace_message_received", Some(TRACE_NS), |tracing| {
         now(tracing.trace_message_received("sink", "in", "Integer", json!(7))).expect("recorded");
     }),
-    ("trace_data_flow_with", |tracing| {
+    ("trace_data_flow_with", Some(TRACE_NS), |tracing| {
         now(tracing.trace_data_flow_with("generator", "out", "sink", "in", "Integer", json!(7))).expect("recorded");
     }),
-    ("trace_state_changed", |tracing| {
+    ("trace_state_changed", Some(TRACE_NS), |tracing| {
         now(tracing.trace_state_changed("sink", Some(json!(6).into()), json!(7))).expect("recorded");
     }),
-    ("trace_port_connected", |tracing| {
+    ("trace_port_connected", Some(TRACE_NS), |tracing| {
         now(tracing.trace_port_connected("sink", "in")).expect("recorded");
     }),
-    ("trace_port_disconnected", |tracing| {
+    ("trace_port_disconnected", Some(TRACE_NS), |tracing| {
         now(tracing.trace_port_disconnected("sink", "in")).expect("recorded");
     }),
-    ("trace_network_event", |tracing| {
+    ("trace_network_event", Some(TRACE_NS), |tracing| {
         now(tracing.trace_network_event("network", [("nodes".to_owned(), json!(3))])).expect("recorded");
     }),
-    ("a run, both its ends", |tracing| {
+    ("a run, both its ends", Some(2 * TRACE_NS), |tracing| {
         let run = now(tracing.trace_actor_started("sink")).expect("recorded");
         now(run.completed()).expect("recorded");
     }),
 ];
 
-/// Times every call by itself.
-fn quantiles() {
+/// Times every call by itself; gives how many lines are above their goal.
+fn quantiles() -> usize {
     let url = server();
     println!("\nns a call, the clock's own cost included; cpu is the mean of the calling threads' processor time");
-    println!("{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}", "", "threads", "p50", "p90", "p99", "p99.9", "max", "cpu");
+    println!(
+        "{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}{:>8}{:>8}",
+        "", "threads", "p50", "p90", "p99", "p99.9", "max", "cpu", "goal"
+    );
+    let cold = integration(&url);
+    cold_burst(&cold).print("the first burst", 1, None);
     let tracing = integration(&url);
     let client = tracing.client();
     let trace_id = client.current_trace_id();
+    let mut above = 0;
     for threads in [1, THREADS] {
         let record = |event| now(client.record_event(trace_id.clone(), event)).expect("recorded");
-        timed(&tracing, threads, ready_event, record).print("record_event", threads);
+        above += timed(&tracing, threads, ready_event, record).print("record_event", threads, Some(RECORD_NS));
         let record = |event| client.record(&trace_id, event).expect("recorded");
-        timed(&tracing, threads, ready_event, record).print("record", threads);
-        for (name, call) in CALLS_BY_NAME {
-            timed(&tracing, threads, || (), |()| call(&tracing)).print(name, threads);
+        above += timed(&tracing, threads, ready_event, record).print("record", threads, Some(RECORD_NS));
+        for (name, goal, call) in CALLS_BY_NAME {
+            above += timed(&tracing, threads, || (), |()| call(&tracing)).print(name, threads, *goal);
         }
     }
+    above
+}
+
+/// What a client's first events cost.
+fn cold_burst(tracing: &TracingIntegration) -> Times {
+    let (client, trace_id) = (tracing.client(), tracing.client().current_trace_id());
+    let record = |event| client.record(&trace_id, event).expect("recorded");
+    let mut times = burst(&Barrier::new(1), ready_event, record);
+    times.ns.sort_unstable();
+    times
 }
 
 /// What was measured of one kind of call.
@@ -240,13 +265,16 @@ fn timed<T: Send>(
     call: impl Fn(T) + Sync,
 ) -> Times {
     let mut all = Times { ns: Vec::new(), cpu_ns: Some(0) };
-    // Fewer calls at a time than the buffer holds, several times, so that each thread starts warm.
-    for _ in 0..4 {
+    for round in 0..=BURSTS {
         let together = Barrier::new(threads);
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| burst(&together, &make, &call))).collect();
             for thread in threads {
                 let times = thread.join().expect("no thread panics");
+                // The first lets the client take its memory.
+                if round == 0 {
+                    continue;
+                }
                 all.ns.extend(times.ns);
                 all.cpu_ns = all.cpu_ns.zip(times.cpu_ns).map(|(all, more)| all + more);
             }
@@ -258,7 +286,7 @@ fn timed<T: Send>(
 }
 
 fn burst<T>(together: &Barrier, make: impl Fn() -> T, call: impl Fn(T)) -> Times {
-    let inputs: Vec<_> = (0..CALLS / 4).map(|_| make()).collect();
+    let inputs: Vec<_> = (0..CALLS).map(|_| make()).collect();
     let mut ns = Vec::with_capacity(inputs.len());
     together.wait();
     let cpu = cpu_ns();
@@ -276,11 +304,17 @@ fn cpu_ns() -> Option<u64> {
 }
 
 impl Times {
-    fn print(&self, name: &str, threads: usize) {
+    /// Prints a line; 1 if it is above its goal.
+    fn print(&self, name: &str, threads: usize, goal: Option<u64>) -> usize {
         let at = |quantile: f64| self.ns[((self.ns.len() - 1) as f64 * quantile) as usize];
         let cpu = self.cpu_ns.map_or_else(|| "-".to_owned(), |cpu| (cpu / self.ns.len() as u64).to_string());
         let [p50, p90, p99, p999, max] = [0.5, 0.9, 0.99, 0.999, 1.0].map(at);
-        println!("{name:<24}{threads:>8}{p50:>8}{p90:>8}{p99:>8}{p999:>8}{max:>8}{cpu:>8}");
+        let above = goal.is_some_and(|goal| p99 > goal);
+        let verdict = goal.map_or_else(String::new, |goal| {
+            format!("{goal:>8}  {}", if above { "ABOVE GOAL" } else { "within goal" })
+        });
+        println!("{name:<24}{threads:>8}{p50:>8}{p90:>8}{p99:>8}{p999:>8}{max:>10}{cpu:>8}{verdict}");
+        usize::from(above)
     }
 }
 
@@ -289,8 +323,12 @@ criterion_group!(benches, means);
 fn main() {
     benches();
     // `cargo test --benches` only wants to know that it runs.
-    if std::env::args().any(|argument| argument == "--bench") {
-        quantiles();
-    }
+    let above = if std::env::args().any(|argument| argument == "--bench") { quantiles() } else { 0 };
     Criterion::default().configure_from_args().final_summary();
+    if above > 0 {
+        println!("{above} lines are above their goal");
+        if std::env::var("REFLOW_BENCH_JUDGE").is_ok_and(|judge| judge == "1") {
+            std::process::exit(1);
+        }
+    }
 }

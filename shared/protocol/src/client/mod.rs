@@ -14,7 +14,7 @@
 //! | figures | | `metrics` → [`ClientMetrics`] |
 //! | actors | [`TracingIntegration`], [`init_global_tracing`], [`global_tracing`], [`trace_actor_event!`](crate::trace_actor_event) | |
 //!
-//! How it works: `record_event` puts an event into `buffer.rs`; `driver/`, in a thread of its own, makes batches of what gathers there
+//! How it works: `record_event` puts an event into `buffer/`; `driver/`, in a thread of its own, makes batches of what gathers there
 //! (`batch.rs`), sends them over `transport/`, and lets go of them when the server has acked them. A lost connection, a server that
 //! is away, a full disk behind it: the batch stays and is sent again under the same id, and the server stores it once.
 

@@ -23,6 +23,20 @@ pub struct Limits {
     pub max_subscriptions: usize,
 }
 
+/// What a session may do by default, where nobody has set anything else.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame_bytes: 16 << 20,
+            max_decompressed_bytes: 64 << 20,
+            max_batch_events: 10_000,
+            max_chunk_bytes: 900 << 10,
+            max_chunks_in_flight: 32,
+            max_subscriptions: 16,
+        }
+    }
+}
+
 /// Kind of a refusal. The first six are those of 0.2.1. What a client does about each is in `ERRORS.md` beside this crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Code {

@@ -6,6 +6,7 @@ mod answers;
 mod arrives;
 mod buffer;
 mod collectors;
+mod cost;
 mod ended;
 mod many;
 mod outage;

@@ -168,6 +168,7 @@ impl Driver {
             self.tend_connection(now);
             if self.told + TELL <= now {
                 self.tell_metrics(now);
+                self.shared.buffer.give_back();
             }
             if self.settle_waiting(now) {
                 break;

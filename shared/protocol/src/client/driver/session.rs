@@ -52,20 +52,12 @@ pub(crate) struct InFlight {
 
 impl Session {
     pub(crate) fn new(link: Link, v2: bool, now: Instant) -> Self {
-        // What a server may refuse that announces nothing; published servers know no limits of their own.
-        let limits = Limits {
-            max_frame_bytes: 16 << 20,
-            max_decompressed_bytes: 64 << 20,
-            max_batch_events: 10_000,
-            max_chunk_bytes: 900 << 10,
-            max_chunks_in_flight: 32,
-            max_subscriptions: 1,
-        };
         Self {
             link,
             v2,
             ready: !v2,
-            limits,
+            // What a server may refuse that announces nothing; published servers know no limits of their own.
+            limits: Limits::default(),
             outbox: VecDeque::new(),
             unflushed: 0,
             in_flight: VecDeque::new(),

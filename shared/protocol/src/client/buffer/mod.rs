@@ -6,43 +6,20 @@
 //!
 //! Left out on purpose: what to do when there is no room. [`super::shared::Shared`] knows what else could give way.
 
+mod entry;
+mod segment;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-use serde_json::Value;
-use uuid::Uuid;
+pub(crate) use self::entry::{Entry, Finish};
+pub(crate) use self::segment::Segment;
+use self::segment::Spares;
 
-use crate::{TraceEvent, TraceEventType};
-
-/// Events a segment: some 32 KiB.
-const SEGMENT: usize = 64;
-/// Emptied segments that a shard keeps for reuse, so that a steady load allocates nothing and touches no fresh memory: what a thread records
-/// in a few milliseconds, half a mebibyte.
-const SPARE: usize = 16;
 /// More threads than this share.
 const SHARDS: usize = 16;
-
-/// What still has to be done to an event before it is written, in the background.
-pub(crate) type Finish = Box<dyn FnOnce(&mut TraceEvent) + Send>;
-
-/// An event that waits.
-pub(crate) struct Entry {
-    pub(crate) trace_id: Uuid,
-    pub(crate) event: TraceEvent,
-    /// Hashing of content and the like.
-    pub(crate) finish: Option<Finish>,
-    /// What it counts for in the buffer.
-    pub(crate) bytes: usize,
-}
-
-/// Some events of one shard, oldest first.
-pub(crate) struct Segment {
-    entries: VecDeque<Entry>,
-    /// Where it is given back to: only there is its memory of use, to the thread that fills it.
-    shard: usize,
-}
 
 /// See the module.
 pub(crate) struct Buffer {
@@ -51,50 +28,18 @@ pub(crate) struct Buffer {
     events: AtomicIsize,
     /// Where the background looks first.
     turn: AtomicUsize,
+    spares: Mutex<Spares>,
 }
 
 // As far apart as caches care, so that threads do not share a line.
+#[derive(Default)]
 #[repr(align(128))]
-struct Shard(Mutex<Segments>);
-
-struct Segments {
-    shard: usize,
-    list: VecDeque<Segment>,
-    spare: Vec<Segment>,
-}
-
-impl Entry {
-    pub(crate) fn new(trace_id: Uuid, event: TraceEvent, finish: Option<Finish>) -> Self {
-        let bytes = size_of::<Self>() + held_bytes(&event);
-        Self { trace_id, event, finish, bytes }
-    }
-}
-
-impl Segment {
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The oldest, which stays in.
-    pub(crate) fn first(&mut self) -> Option<&mut Entry> {
-        self.entries.front_mut()
-    }
-
-    /// Takes the oldest out.
-    pub(crate) fn pop(&mut self) -> Option<Entry> {
-        self.entries.pop_front()
-    }
-}
+struct Shard(Mutex<VecDeque<Segment>>);
 
 impl Buffer {
     pub(crate) fn new() -> Self {
-        let segments = |shard| Segments { shard, list: VecDeque::new(), spare: Vec::new() };
-        let shards = (0..SHARDS).map(|shard| Shard(Mutex::new(segments(shard)))).collect();
-        Self { shards, events: AtomicIsize::new(0), turn: AtomicUsize::new(0) }
+        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        Self { shards, events: AtomicIsize::new(0), turn: AtomicUsize::new(0), spares: Mutex::default() }
     }
 
     /// Events waiting.
@@ -103,7 +48,17 @@ impl Buffer {
     }
 
     pub(crate) fn push(&self, entry: Entry) {
-        self.free_shard().push(entry);
+        let mut shard = self.free_shard();
+        match shard.back_mut() {
+            Some(segment) if !segment.is_full() => segment.push(entry),
+            _ => {
+                let spare = lock(&self.spares).take();
+                let mut segment = spare.unwrap_or_else(Segment::new);
+                segment.push(entry);
+                shard.push_back(segment);
+            }
+        }
+        drop(shard);
         // Sequentially consistent, together with the background's flag that it sleeps: see `wake.rs`.
         self.events.fetch_add(1, Ordering::SeqCst);
     }
@@ -112,7 +67,7 @@ impl Buffer {
     pub(crate) fn take(&self) -> Option<Segment> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         (0..SHARDS).find_map(|step| {
-            let segment = lock(&self.shards[(turn + step) % SHARDS]).list.pop_front()?;
+            let segment = lock(&self.shards[(turn + step) % SHARDS].0).pop_front()?;
             self.events.fetch_sub(segment.len() as isize, Ordering::SeqCst);
             (!segment.is_empty()).then_some(segment)
         })
@@ -122,7 +77,7 @@ impl Buffer {
     pub(crate) fn take_all(&self) -> Vec<Segment> {
         let mut all = Vec::new();
         for shard in &self.shards {
-            let list = std::mem::take(&mut lock(shard).list);
+            let list = std::mem::take(&mut *lock(&shard.0));
             let events: usize = list.iter().map(Segment::len).sum();
             self.events.fetch_sub(events as isize, Ordering::SeqCst);
             all.extend(list);
@@ -130,24 +85,30 @@ impl Buffer {
         all
     }
 
-    /// Gives an emptied segment back for reuse.
+    /// Gives an emptied segment back, to be filled again.
     pub(crate) fn recycle(&self, segment: Segment) {
-        let mut shard = lock(&self.shards[segment.shard]);
-        if shard.spare.len() < SPARE && segment.is_empty() {
-            shard.spare.push(segment);
-        }
+        lock(&self.spares).put(segment);
+    }
+
+    /// Gives back the memory that nobody has needed since the last call.
+    pub(crate) fn give_back(&self) {
+        let unneeded = lock(&self.spares).take_unneeded();
+        // Nobody waits for the lock while it is freed.
+        drop(unneeded);
     }
 
     /// Takes the oldest event of all, by the events' own times.
     pub(crate) fn take_oldest(&self) -> Option<Entry> {
-        let oldest = |shard: &Shard| lock(shard).list.front()?.entries.front().map(|entry| entry.event.timestamp);
+        let oldest = |shard: &Shard| lock(&shard.0).front_mut()?.first().map(|entry| entry.event.timestamp);
         let (_, shard) =
             self.shards.iter().filter_map(|shard| Some((oldest(shard)?, shard))).min_by_key(|(at, _)| *at)?;
-        let mut shard = lock(shard);
-        let segment = shard.list.front_mut()?;
+        let mut shard = lock(&shard.0);
+        let segment = shard.front_mut()?;
         let entry = segment.pop();
-        if segment.is_empty() {
-            shard.list.pop_front();
+        let emptied = if segment.is_empty() { shard.pop_front() } else { None };
+        drop(shard);
+        if let Some(segment) = emptied {
+            self.recycle(segment);
         }
         if entry.is_some() {
             self.events.fetch_sub(1, Ordering::SeqCst);
@@ -155,7 +116,7 @@ impl Buffer {
         entry
     }
 
-    fn free_shard(&self) -> MutexGuard<'_, Segments> {
+    fn free_shard(&self) -> MutexGuard<'_, VecDeque<Segment>> {
         let home = home();
         for step in 0..SHARDS {
             match self.shards[(home + step) % SHARDS].0.try_lock() {
@@ -164,27 +125,13 @@ impl Buffer {
                 Err(TryLockError::WouldBlock) => {}
             }
         }
-        lock(&self.shards[home % SHARDS])
-    }
-}
-
-impl Segments {
-    fn push(&mut self, entry: Entry) {
-        match self.list.back_mut() {
-            Some(segment) if segment.len() < SEGMENT => segment.entries.push_back(entry),
-            _ => {
-                let fresh = || Segment { entries: VecDeque::with_capacity(SEGMENT), shard: self.shard };
-                let mut segment = self.spare.pop().unwrap_or_else(fresh);
-                segment.entries.push_back(entry);
-                self.list.push_back(segment);
-            }
-        }
+        lock(&self.shards[home % SHARDS].0)
     }
 }
 
 /// Nothing in here panics while it holds a lock but for want of memory; then what is there is still whole.
-fn lock(shard: &Shard) -> MutexGuard<'_, Segments> {
-    shard.0.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The favourite shard of this thread.
@@ -203,45 +150,15 @@ fn home() -> usize {
     .unwrap_or(0)
 }
 
-/// Bytes of an event outside of the struct itself, nearly.
-fn held_bytes(event: &TraceEvent) -> usize {
-    let data = &event.data;
-    let ports = match &event.event_type {
-        TraceEventType::DataFlow { to_actor, to_port } => to_actor.len() + to_port.len(),
-        _ => 0,
-    };
-    let message = data
-        .message
-        .as_ref()
-        .map_or(0, |message| message.message_type.len() + message.checksum.len() + message.serialized_data.len());
-    let state = data.state_diff.as_ref().map_or(0, |diff| diff.after.len() + diff.before.as_ref().map_or(0, Vec::len));
-    let attributes: usize = data.custom_attributes.iter().map(|(key, value)| 64 + key.len() + value_bytes(value)).sum();
-    event.actor_id.len()
-        + ports
-        + data.port.as_ref().map_or(0, String::len)
-        + message
-        + state
-        + data.error.as_ref().map_or(0, String::len)
-        + attributes
-        + event.causality.dependency_chain.len() * size_of::<Uuid>()
-        + event.causality.span_id.len()
-}
-
-fn value_bytes(value: &Value) -> usize {
-    size_of::<Value>()
-        + match value {
-            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-            Value::String(text) => text.len(),
-            Value::Array(list) => list.iter().map(value_bytes).sum(),
-            Value::Object(map) => map.iter().map(|(key, value)| 64 + key.len() + value_bytes(value)).sum(),
-        }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use uuid::Uuid;
+
+    use super::segment::SEGMENT;
     use super::*;
+    use crate::TraceEvent;
 
     fn entry(actor: &str) -> Entry {
         Entry::new(Uuid::nil(), TraceEvent::actor_created(actor.to_owned()), None)
@@ -285,18 +202,35 @@ mod tests {
     }
 
     #[test]
-    fn emptied_segments_go_back_to_the_thread_that_fills_them() {
+    fn a_burst_takes_the_memory_of_the_one_before_it() {
         let buffer = &Buffer::new();
-        buffer.push(entry("a"));
-        let mut segment = buffer.take().unwrap();
-        let home = segment.shard;
-        let spare = || lock(&buffer.shards[home]).spare.len();
-        segment.pop().unwrap();
-        // Another thread empties it, as the background does.
-        std::thread::scope(|scope| scope.spawn(|| buffer.recycle(segment)).join().unwrap());
-        assert_eq!(spare(), 1);
-        buffer.push(entry("b"));
-        assert_eq!((spare(), buffer.take().unwrap().shard), (0, home));
+        let spares = || lock(&buffer.spares).len();
+        let burst = |segments: usize| (0..segments * SEGMENT).for_each(|_| buffer.push(entry("a")));
+        let empty = || {
+            while let Some(mut segment) = buffer.take() {
+                while segment.pop().is_some() {}
+                buffer.recycle(segment);
+            }
+        };
+        // In another thread, as the background does.
+        let in_background = || std::thread::scope(|scope| scope.spawn(empty).join().unwrap());
+        burst(100);
+        in_background();
+        assert_eq!(spares(), 100);
+        burst(40);
+        assert_eq!(spares(), 60);
+        in_background();
+        assert_eq!((spares(), buffer.len()), (100, 0));
+    }
+
+    #[test]
+    fn a_segment_is_filled_up_behind_what_was_taken_out_of_it() {
+        let buffer = Buffer::new();
+        (0..3).for_each(|_| buffer.push(entry("a")));
+        assert!(buffer.take_oldest().is_some());
+        (0..SEGMENT).for_each(|_| buffer.push(entry("b")));
+        let segments = buffer.take_all();
+        assert_eq!(segments.iter().map(Segment::len).collect::<Vec<_>>(), [SEGMENT - 1, 3]);
     }
 
     #[test]
@@ -309,13 +243,5 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| buffer.take_oldest()).map(|entry| entry.event.actor_id).collect();
         assert_eq!(order, ["a", "b", "c"]);
         assert_eq!(buffer.len(), 0);
-    }
-
-    #[test]
-    fn large_content_counts() {
-        let mut large = entry("a").event;
-        large.data.custom_attributes.insert("k".into(), serde_json::json!([{"text": "x".repeat(10_000)}]));
-        let large = Entry::new(Uuid::nil(), large, None);
-        assert!(large.bytes > entry("a").bytes + 10_000);
     }
 }
