@@ -22,6 +22,9 @@ pub struct Unreachable(pub String);
 #[derive(Debug)]
 pub struct Interrupted;
 
+/// As shells tell it: 128, and the number of the signal of ctrl-C.
+pub const INTERRUPTED: u8 = 130;
+
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -63,7 +66,7 @@ fn number(error: &anyhow::Error) -> u8 {
     match () {
         () if error.is::<Usage>() => 2,
         () if error.is::<Unreachable>() => 3,
-        () if error.is::<Interrupted>() => 130,
+        () if error.is::<Interrupted>() => INTERRUPTED,
         () => 1,
     }
 }

@@ -29,7 +29,7 @@ use crate::shared::connect::connect_with;
 use crate::shared::ending::{all_acked, where_to_look};
 use crate::shared::exit::Interrupted;
 use crate::shared::protocol::Protocol;
-use crate::shared::show::{count, span};
+use crate::shared::show::{count, several, span};
 use crate::shared::stop;
 use crate::shared::terminal::{GOOD, WARN, progress, stdout};
 
@@ -156,8 +156,8 @@ fn status(outcome: &Outcome, stopped: bool) -> ExecutionStatus {
     match outcome.given_up {
         _ if stopped => ExecutionStatus::Cancelled,
         0 => ExecutionStatus::Completed,
-        given_up => {
-            ExecutionStatus::Failed { error: format!("{given_up} orders given up after {ATTEMPTS} attempts each") }
-        }
+        given_up => ExecutionStatus::Failed {
+            error: format!("{} given up after {ATTEMPTS} attempts each", several(given_up, "order")),
+        },
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use reflow_tracing_tests::{eventually, patience};
 use serde_json::Value;
 
-use crate::scene::{Running, run_at, server};
+use crate::scene::{Running, line_with, run_at, server};
 
 #[tokio::test]
 async fn every_event_is_acked_and_stored_and_the_figures_are_whole() -> Result<()> {
@@ -52,6 +52,27 @@ async fn a_server_that_dies_under_load_costs_events_but_not_the_end_and_not_the_
     let report: Value = serde_json::from_str(&ended.out).with_context(|| format!("{ended:?}"))?;
     assert!(report["events_acked"].as_u64() < report["events"].as_u64(), "{report}");
     assert_eq!(report["protocol"], "v2");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_ctrl_c_ends_it_at_once() -> Result<()> {
+    let server = server().await?;
+    let mut running = Running::start(&server, "performance_test", &["--duration", "1h"])?;
+    eventually(patience(), || async {
+        let stored = server.metric("reflow_writer_stored_events_total").await?;
+        ensure!(stored > Some(0.0), "nothing is stored yet");
+        Ok(())
+    })
+    .await?;
+    // Nothing is acked from here on, so that a clean end takes its time.
+    server.pause().await?;
+    running.signal("INT").await?;
+    line_with(&mut running.err, "once more").await?;
+    running.signal("INT").await?;
+    let ended = running.end().await?;
+    // Without the figures, which a clean end tells.
+    assert_eq!((ended.code, ended.out.as_str()), (Some(130), ""), "{ended:?}");
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Of its own, so that a slow consumer holds up nothing else: while the stream is not read, neither is its connection, and the server
 //! counts what it could not send and says so ([`LiveEvent::Lagged`]). A lost connection is made again; what happened meanwhile is
-//! missed, and told as such.
+//! missed, and told as such. It is made again later and later, until it was worth something (an event came, or it held for longer than any delay):
+//! a server that lets us in and hangs up is asked as seldom as one that is not there.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -87,7 +88,6 @@ pub(crate) async fn serve(shared: Arc<Shared>, urls: Vec<Url>, opening: Opening)
         let asked = since.filter(|_| first.is_some());
         let error = match open(&shared, url, &filters, asked).await {
             Ok(mut link) => {
-                attempt = 0;
                 let mut gap = false;
                 match first.take() {
                     Some((reply, stream)) => {
@@ -97,8 +97,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, urls: Vec<Url>, opening: Opening)
                     }
                     None => gap = true,
                 }
-                match forward(&shared, &mut link, &sender, gap).await {
-                    Some(error) => error,
+                let (opened, mut proven) = (Instant::now(), false);
+                match forward(&shared, &mut link, &sender, gap, &mut proven).await {
+                    Some(error) => {
+                        if proven || opened.elapsed() >= shared.config.retry_config.max_delay {
+                            attempt = 0;
+                        }
+                        error
+                    }
                     None => {
                         // Nobody listens any more: a close frame, if it goes quickly.
                         let closing =
@@ -181,8 +187,14 @@ async fn open(
     Ok(link)
 }
 
-/// Forwards until the connection breaks (`Some`) or nobody listens (`None`).
-async fn forward(shared: &Shared, link: &mut Link, sender: &mpsc::Sender<LiveEvent>, gap: bool) -> Option<String> {
+/// Forwards until the connection breaks (`Some`) or nobody listens (`None`). `proven` tells whether something has come.
+async fn forward(
+    shared: &Shared,
+    link: &mut Link,
+    sender: &mpsc::Sender<LiveEvent>,
+    gap: bool,
+    proven: &mut bool,
+) -> Option<String> {
     if gap && sender.send(LiveEvent::Lagged { missed: None }).await.is_err() {
         return None;
     }
@@ -218,6 +230,7 @@ async fn forward(shared: &Shared, link: &mut Link, sender: &mpsc::Sender<LiveEve
                 continue;
             }
         };
+        *proven = true;
         if let LiveEvent::Lagged { missed } = item {
             Counters::add(&shared.counters.live_missed, missed.unwrap_or(1));
         }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use futures_util::{SinkExt, StreamExt};
-use reflow_tracing_protocol::SUBPROTOCOL_V2;
 use reflow_tracing_protocol::client::{RetryConfig, TracingClient, TracingConfig};
 use reflow_tracing_protocol::wire::{BatchFrame, Code, Limits, Response};
+use reflow_tracing_protocol::{SUBPROTOCOL_V2, SubscriptionFilters};
 use reflow_tracing_tests::{eventually, patience};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -26,6 +26,8 @@ enum Manner {
     TakesNothingNow,
     /// The same, until so many connections were made; then everything.
     TakesNothingUntil(usize),
+    /// Takes batches, and subscriptions, too, but hangs up after them.
+    HangsUpOnSubscribers,
 }
 
 /// When connections were made.
@@ -64,26 +66,29 @@ async fn serve(stream: TcpStream, manner: Manner, made: usize) -> Option<()> {
     if matches!(manner, Manner::HangsUpAtOnce) {
         return None;
     }
-    let limits = Limits {
-        max_frame_bytes: 16 << 20,
-        max_decompressed_bytes: 64 << 20,
-        max_batch_events: 10_000,
-        max_chunk_bytes: 900 << 10,
-        max_chunks_in_flight: 32,
-        max_subscriptions: 16,
-    };
+    let limits = Limits::default();
     socket.send(text(&Response::Welcome { limits })).await.ok()?;
     if matches!(manner, Manner::HangsUpAfterItsGreeting) {
         return None;
     }
     while let Some(Ok(message)) = socket.next().await {
-        let Message::Binary(frame) = message else { continue };
-        let batch_id = BatchFrame::decode(&frame).ok()?.header.batch_id;
-        let answer = match manner {
-            Manner::TakesNothingUntil(connections) if made > connections => {
-                Response::BatchRecorded { batch_id, accepted: 1, rejected: Vec::new(), durable: true }
+        let Message::Binary(frame) = message else {
+            if matches!(manner, Manner::HangsUpOnSubscribers)
+                && message.to_text().is_ok_and(|it| it.contains("Subscribe"))
+            {
+                socket.send(Message::text(r#"{"EventRecorded":{"success":true,"error":null}}"#)).await.ok()?;
+                return None;
             }
-            _ => Response::Error {
+            continue;
+        };
+        let batch_id = BatchFrame::decode(&frame).ok()?.header.batch_id;
+        let takes = match manner {
+            Manner::TakesNothingUntil(connections) => made > connections,
+            manner => matches!(manner, Manner::HangsUpOnSubscribers),
+        };
+        let answer = match takes {
+            true => Response::BatchRecorded { batch_id, accepted: 1, rejected: Vec::new(), durable: true },
+            false => Response::Error {
                 message: "the bus is full".to_owned(),
                 code: Some(Code::Unavailable),
                 retryable: Some(true),
@@ -116,6 +121,12 @@ async fn comes_back_as_the_schedule_says(manner: Manner) -> Result<()> {
     let times = Times::default();
     let (urls, _tasks) = servers(manner, &times).await?;
     let client = client(&urls)?;
+    eight_more_take_their_time(&times, manner).await?;
+    assert_eq!((client.metrics().events_acked, client.metrics().events_dropped()), (0, 0));
+    Ok(())
+}
+
+async fn eight_more_take_their_time(times: &Times, manner: Manner) -> Result<()> {
     let times = eventually(patience(), || async {
         let times = times.lock().expect("nobody panics in here").clone();
         ensure!(times.len() > 8, "{} connections", times.len());
@@ -124,7 +135,6 @@ async fn comes_back_as_the_schedule_says(manner: Manner) -> Result<()> {
     .await?;
     let took = times[8] - times[0];
     ensure!(took >= Duration::from_millis(1_500), "eight more connections within {took:?} to a server that {manner:?}");
-    assert_eq!((client.metrics().events_acked, client.metrics().events_dropped()), (0, 0));
     Ok(())
 }
 
@@ -141,6 +151,20 @@ async fn servers_that_greet_and_hang_up_are_left_alone_for_longer_and_longer() -
 #[tokio::test]
 async fn servers_that_take_nothing_are_left_alone_for_longer_and_longer() -> Result<()> {
     comes_back_as_the_schedule_says(Manner::TakesNothingNow).await
+}
+
+#[tokio::test]
+async fn live_events_of_servers_that_hang_up_on_them_are_asked_for_less_and_less_often() -> Result<()> {
+    let times = Times::default();
+    let (urls, _tasks) = servers(Manner::HangsUpOnSubscribers, &times).await?;
+    let client = client(&urls)?;
+    let filters = SubscriptionFilters { flow_ids: None, actor_ids: None, event_types: None, status_filter: None };
+    let _events = client.events(filters).await?;
+    // One of the connections is for what is recorded, and stays.
+    eight_more_take_their_time(&times, Manner::HangsUpOnSubscribers).await?;
+    client.flush_within(patience()).await?;
+    assert_eq!((client.metrics().events_acked, client.metrics().connections), (1, 1));
+    Ok(())
 }
 
 #[tokio::test]
