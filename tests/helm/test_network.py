@@ -128,6 +128,7 @@ def test_external_servers_are_reached_at_their_ports():
         EXTERNAL,
         {
             "networkPolicy": {"enabled": True, "ports": {"postgres": 6432}},
+            "store": {"postgres": {"url": "postgres://db.example:6432/reflow"}},
             "directory": {"url": "redis://r:6379"},
             "telemetry": {"otlpEndpoint": "http://o:4317"},
         },

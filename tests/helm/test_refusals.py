@@ -79,6 +79,27 @@ REFUSED = {
         "pings come only every 30 s",
     ),
     "a route to nowhere": (merged(EXTERNAL, {"query": {"httpRoute": {"enabled": True}}}), "query.httpRoute.parentRefs"),
+    "a policy before another port": (
+        merged(
+            EXTERNAL,
+            {
+                "networkPolicy": {"enabled": True},
+                "store": {"postgres": {"url": "postgres://u:5432@db.example:6432/reflow?sslmode=require"}},
+            },
+        ),
+        "networkPolicy.ports.postgres is 5432, but its url leads to port 6432",
+    ),
+    "a policy before the usual port": (
+        merged(EXTERNAL, {"networkPolicy": {"enabled": True, "ports": {"redis": 1}}, "directory": {"url": "redis://r/0"}}),
+        "networkPolicy.ports.redis is 1, but its url leads to port 6379",
+    ),
+    "a policy before one of several servers": (
+        merged(
+            EXTERNAL,
+            {"networkPolicy": {"enabled": True}, "bus": {"url": "nats://a:4222@x:4222,y,[::1]:4222,nats://z:4223"}},
+        ),
+        "networkPolicy.ports.nats is 4222, but its url leads to port 4223",
+    ),
     "more connections than a pod takes": (
         merged(
             EXTERNAL,

@@ -135,6 +135,25 @@ writers and query services may open {{ $connections }} connections during an upg
 {{- end }}
 {{- end -}}
 
+{{/* A url that the chart knows, and the port that policies let through. What only a Secret knows cannot be compared. */}}
+{{- define "reflow-tracing.checks.policies" -}}
+{{- if .Values.networkPolicy.enabled }}
+{{- $urls := dict "nats" .Values.bus.url "postgres" .Values.store.postgres.url "redis" .Values.directory.url "otlp" .Values.telemetry.otlpEndpoint }}
+{{- $usual := dict "nats" "4222" "postgres" "5432" "redis" "6379" "otlp" "4317" }}
+{{- range $server, $url := $urls }}
+{{- $open := index $.Values.networkPolicy.ports $server | int | toString }}
+{{- range compact (splitList "," $url) }}
+{{- /* Without `scheme://user:password@`, and without a path. */}}
+{{- $host := regexReplaceAll "[/?].*$" (regexReplaceAll "^([a-z]+://)?([^@/]*@)?" . "") "" }}
+{{- $port := trimPrefix ":" (regexFind ":[0-9]+$" $host) | default (index $usual $server) }}
+{{- if ne $port $open }}
+networkPolicy.ports.{{ $server }} is {{ $open }}, but its url leads to port {{ $port }}: set them to the same
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "reflow-tracing.checks.names" -}}
 {{- $name := include "reflow-tracing.fullname" . }}
 {{- if not (regexMatch "^[a-z]" $name) }}
@@ -149,6 +168,7 @@ everything would be called {{ $name }}…, but the name of a Service begins with
 {{- range $component := list "collector" "writer" "query" }}
 {{- include "reflow-tracing.checks.pods" (dict "root" $ "component" $component "values" (index $.Values $component)) }}
 {{- end }}
+{{- include "reflow-tracing.checks.policies" . }}
 {{- include "reflow-tracing.checks.scaling" . }}
 {{- include "reflow-tracing.checks.inChart" . }}
 {{- end -}}

@@ -117,8 +117,16 @@ fn nobody_but_the_admin_gets_in_and_grafana_calls_nobody() -> Result<()> {
     let provisioning = Provisioning::read()?;
     let environment = environment(&provisioning.config["services"]["grafana"]);
     ensure!(environment.contains_key("GF_SECURITY_ADMIN_PASSWORD"), "{environment:?}");
-    for key in ["GF_USERS_ALLOW_SIGN_UP", "GF_ANALYTICS_REPORTING_ENABLED", "GF_ANALYTICS_CHECK_FOR_UPDATES"] {
-        ensure!(environment.get(key).is_some_and(|value| value == "false"), "{key}: {environment:?}");
+    for (key, wanted) in [
+        ("GF_USERS_ALLOW_SIGN_UP", "false"),
+        ("GF_ANALYTICS_REPORTING_ENABLED", "false"),
+        ("GF_ANALYTICS_CHECK_FOR_UPDATES", "false"),
+        ("GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES", "false"),
+        ("GF_NEWS_NEWS_FEED_ENABLED", "false"),
+        ("GF_PLUGINS_PREINSTALL_DISABLED", "true"),
+        ("GF_SECURITY_DISABLE_GRAVATAR", "true"),
+    ] {
+        ensure!(environment.get(key).is_some_and(|value| value == wanted), "{key}: {environment:?}");
     }
     ensure!(environment.keys().all(|key| !key.contains("ANONYMOUS")), "{environment:?}");
     Ok(())
