@@ -18,8 +18,8 @@ struct Args {
     /// Bytes of an event's JSON.
     #[arg(long, default_value_t = 622.0, value_parser = positive)]
     event_bytes: f64,
-    /// Events a batch; 1 for programs that use the published crates, which send one event a frame.
-    #[arg(long, default_value_t = 200.0, value_parser = positive)]
+    /// Events a batch, 10000 at most; 1 for programs that use the published crates, which send one event a frame.
+    #[arg(long, default_value_t = 200.0, value_parser = batch)]
     batch: f64,
     /// Days that events are kept.
     #[arg(long, default_value_t = 30.0, value_parser = positive)]
@@ -49,7 +49,7 @@ struct Args {
     #[arg(long, default_value_t = 16_000.0, value_parser = positive)]
     disk_gb: f64,
     /// Copies of each chunk on the bus: 1, 3 or 5.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+    #[arg(long, default_value_t = 3, value_parser = replicas)]
     replicas: u8,
     /// Figures of your own machine: what `cargo bench -p reflow-tracing-tests --bench pipeline -- --json /absolute/FILE` wrote.
     #[arg(long)]
@@ -111,4 +111,15 @@ fn positive(text: &str) -> Result<f64, String> {
 
 fn share(text: &str) -> Result<f64, String> {
     not_negative(text).ok().filter(|number| *number <= 1.0).ok_or_else(|| "a number from 0 to 1 is wanted".to_owned())
+}
+
+/// What servers take by default (`limits.max_batch_events`).
+fn batch(text: &str) -> Result<f64, String> {
+    let taken = not_negative(text).ok().filter(|number| (1.0..=10_000.0).contains(number));
+    taken.ok_or_else(|| "a number from 1 to 10000 is wanted".to_owned())
+}
+
+/// An even number of copies bears the loss of no more servers than one less, and costs more.
+fn replicas(text: &str) -> Result<u8, String> {
+    text.parse().ok().filter(|copies| [1, 3, 5].contains(copies)).ok_or_else(|| "1, 3 or 5 is wanted".to_owned())
 }

@@ -46,7 +46,10 @@ fn bad_input_is_told() {
     for (arguments, told) in [
         (&["--events-per-second", "0"][..], "above 0"),
         (&["--events-per-second", "10", "--viewer-share", "2"], "from 0 to 1"),
-        (&["--events-per-second", "10", "--replicas", "9"], "1..=5"),
+        (&["--events-per-second", "10", "--batch", "0.5"], "from 1 to 10000"),
+        (&["--events-per-second", "10", "--batch", "10001"], "from 1 to 10000"),
+        (&["--events-per-second", "10", "--replicas", "2"], "1, 3 or 5"),
+        (&["--events-per-second", "10", "--replicas", "9"], "1, 3 or 5"),
         (&["--events-per-second", "10", "--figures", "/no/such/file"], "cannot read /no/such/file"),
     ] {
         let (ok, text) = sizing(arguments);
