@@ -184,3 +184,24 @@ fn the_context_holds_what_executables_are_made_of_and_nothing_else() -> Result<(
     ensure!(odd.is_empty(), "no build needs {odd:?}");
     Ok(())
 }
+
+/// docker-compose brings along an implementation of Docker's rules that is not ours.
+#[test]
+fn docker_compose_would_send_the_same() -> Result<()> {
+    let program = "import os\nfrom docker.utils.build import exclude_paths\n\
+        lines = [line.strip() for line in open('.dockerignore')]\n\
+        patterns = [line for line in lines if line and line[0] != '#']\n\
+        kept = exclude_paths('.', patterns, dockerfile='deploy/Dockerfile')\n\
+        print('\\n'.join(path for path in kept if os.path.isfile(path)))";
+    let output = Command::new("/usr/bin/python3").args(["-c", program]).current_dir(repository()).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let sent = String::from_utf8(output.stdout)?;
+    // An engine gets these two as well, whatever is ignored, and leaves them out of what is copied.
+    let sent: BTreeSet<_> =
+        sent.lines().filter(|file| ![".dockerignore", "deploy/Dockerfile"].contains(file)).collect();
+    let folder = tempfile::tempdir()?;
+    let files = copy(repository(), folder.path())?;
+    let files: BTreeSet<_> = files.iter().map(String::as_str).collect();
+    ensure!(sent == files, "{:?}", sent.symmetric_difference(&files));
+    Ok(())
+}
