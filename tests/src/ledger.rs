@@ -197,7 +197,9 @@ impl Ledger {
         self.batches.extend(other.batches.clone());
     }
 
-    fn traces(&self) -> BTreeMap<Uuid, BTreeSet<&str>> {
+    /// The ids of the events that were sent, by trace.
+    #[must_use]
+    pub fn traces(&self) -> BTreeMap<Uuid, BTreeSet<&str>> {
         let mut traces: BTreeMap<Uuid, BTreeSet<&str>> = BTreeMap::new();
         for entry in self.batches.values() {
             traces.entry(entry.trace_id).or_default().extend(entry.events.iter().map(String::as_str));

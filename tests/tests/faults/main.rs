@@ -4,8 +4,12 @@
 //! Random moments find what nobody thought of; chosen points between two steps are hit every time. The seed of the random
 //! ones is printed, and `REFLOW_FAULTS_SEED` sets it again; `REFLOW_FAULTS_ROUNDS` asks for more of them.
 
+mod compaction;
 mod disk;
 mod outage;
 mod points;
 mod random;
+mod retention;
 mod settings;
+mod strike;
+mod system;

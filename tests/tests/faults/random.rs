@@ -7,39 +7,23 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use reflow_tracing_tests::{Cluster, Ledger, Load, answers, eventually, frames, load::Options, patience};
 use tokio::time::sleep;
 
-use crate::settings::{ACK_WAIT, cluster};
+use crate::{
+    settings::{cluster, rounds_or, seeded},
+    strike::{Fault, Victim, strike},
+};
 
 const ROUNDS: usize = 22;
 /// How many acknowledgements show that load flows again after a fault.
 const PROGRESS: usize = 20;
 
-#[derive(Debug, Clone, Copy)]
-enum Victim {
-    Collector,
-    Writer,
-    Query,
-    Nats,
-    Postgres,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Fault {
-    /// `kill -9`, and a start some time later.
-    Kill,
-    /// SIGSTOP for longer than the ack wait.
-    Pause,
-}
-
 #[tokio::test]
 async fn nothing_is_lost_or_doubled_whatever_dies_at_whatever_moment() -> Result<()> {
-    let seed = setting("REFLOW_FAULTS_SEED")?.unwrap_or_else(rand::random);
-    println!("REFLOW_FAULTS_SEED={seed}");
-    rounds(seed).await.with_context(|| format!("with REFLOW_FAULTS_SEED={seed}"))
+    seeded(rounds).await
 }
 
 async fn rounds(seed: u64) -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
-    let rounds = setting("REFLOW_FAULTS_ROUNDS")?.map_or(ROUNDS, |rounds| rounds as usize);
+    let rounds = rounds_or(ROUNDS)?;
     let mut cluster = cluster().start().await?;
     let load = Load::start(cluster.collector_urls(), &Options { seed, ..Options::default() });
     let mut checked = Ledger::default();
@@ -86,35 +70,6 @@ fn plan(rounds: usize, random: &mut StdRng) -> Vec<(Victim, Fault)> {
     plan
 }
 
-async fn strike(cluster: &mut Cluster, victim: Victim, fault: Fault, random: &mut StdRng) -> Result<()> {
-    let number = random.random_range(0..2);
-    let down = Duration::from_millis(random.random_range(0..500));
-    // The same words for five types that have them in common.
-    macro_rules! strike {
-        ($process:expr) => {
-            match fault {
-                Fault::Kill => {
-                    $process.kill9().await?;
-                    sleep(down).await;
-                    $process.restart().await
-                }
-                Fault::Pause => {
-                    $process.pause().await?;
-                    sleep(ACK_WAIT + Duration::from_millis(300) + down).await;
-                    $process.resume()
-                }
-            }
-        };
-    }
-    match victim {
-        Victim::Collector => strike!(cluster.collectors[number]),
-        Victim::Writer => strike!(cluster.writers[number]),
-        Victim::Query => strike!(cluster.queries[0]),
-        Victim::Nats => strike!(cluster.nats),
-        Victim::Postgres => strike!(cluster.postgres),
-    }
-}
-
 /// Every collector gets its answers again.
 async fn check_history(cluster: &Cluster) -> Result<()> {
     for collector in &cluster.collectors {
@@ -128,8 +83,4 @@ async fn check_history(cluster: &Cluster) -> Result<()> {
         .context("history does not answer")?;
     }
     Ok(())
-}
-
-fn setting(name: &str) -> Result<Option<u64>> {
-    std::env::var(name).ok().map(|text| text.parse().with_context(|| format!("{name} is not a number"))).transpose()
 }
