@@ -41,7 +41,8 @@ impl PostgresStore {
             let gone: BTreeSet<Hour> = hours_to_remove(&hours, policy, now_us).into_iter().collect();
             let days_left: BTreeSet<i64> =
                 hours.iter().filter(|(hour, _)| !gone.contains(hour)).map(|(hour, _)| hour.day).collect();
-            for hour in gone.iter().filter(|hour| days_left.contains(&hour.day)) {
+            // Today's partition stays, even with nothing left in it.
+            for hour in gone.iter().filter(|hour| hour.day >= open.day || days_left.contains(&hour.day)) {
                 self.remove_hour(&mut connection, *hour, &mut outcome).await?;
             }
             for day in partitions(&mut connection).await? {
@@ -74,10 +75,25 @@ impl PostgresStore {
         outcome: &mut RetentionOutcome,
     ) -> Result<(), sqlx::Error> {
         let mut transaction = connection.begin().await?;
-        let from = format!("chunks WHERE day = {} AND hour = {}", at.day, at.hour);
-        let emptied = self.uncount(&mut transaction, &from, outcome).await?;
-        let delete = format!("DELETE FROM {from}");
-        sqlx::raw_sql(AssertSqlSafe(delete)).execute(&mut *transaction).await?;
+        let traces: Vec<i64> = sqlx::query_scalar("SELECT DISTINCT trace FROM chunks WHERE day = $1 AND hour = $2")
+            .bind(at.day)
+            .bind(at.hour)
+            .fetch_all(&mut *transaction)
+            .await?;
+        // Before anything is counted: a compaction under way may move events of this hour into a later one. Traces that get into
+        // the hour now (a commit that began in it) are the next run's.
+        lock_traces(&mut transaction, &traces).await?;
+        let gone = sqlx::query(
+            "WITH gone AS (DELETE FROM chunks WHERE day = $1 AND hour = $2 AND trace = ANY($3) \
+             RETURNING trace, day, hour, events, octet_length(payload) AS bytes) \
+             SELECT trace, day, hour, count(*), sum(events)::bigint, sum(bytes)::bigint FROM gone GROUP BY trace, day, hour",
+        )
+        .bind(at.day)
+        .bind(at.hour)
+        .bind(&traces)
+        .fetch_all(&mut *transaction)
+        .await?;
+        let emptied = self.uncount(&mut transaction, &gone, outcome).await?;
         self.remove_traces(&mut transaction, &emptied).await?;
         transaction.commit().await
     }
@@ -103,7 +119,15 @@ impl PostgresStore {
                 .fetch_one(&mut *transaction)
                 .await?;
             if exists {
-                let emptied = self.uncount(&mut transaction, &table, outcome).await?;
+                let sums = format!(
+                    "SELECT trace, day, hour, count(*), sum(events)::bigint, sum(octet_length(payload))::bigint FROM {table} \
+                     GROUP BY trace, day, hour"
+                );
+                // Nobody reaches a retired table any more: what is counted stays so.
+                let gone = sqlx::query(AssertSqlSafe(sums)).fetch_all(&mut *transaction).await?;
+                let traces = gone.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+                lock_traces(&mut transaction, &traces).await?;
+                let emptied = self.uncount(&mut transaction, &gone, outcome).await?;
                 sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut *transaction).await?;
                 self.remove_traces(&mut transaction, &emptied).await?;
             }
@@ -112,34 +136,38 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// Takes the chunks of `from` (a table and perhaps a condition, of our own making) out of summaries and hours, and gives the summaries
-    /// that have no event left. Locks summaries in the order of commits.
+    /// Takes removed chunks, summed by trace and hour, out of summaries and hours; gives the summaries that have no event left. Under
+    /// the locks of the traces.
     async fn uncount(
         &self,
         connection: &mut PgConnection,
-        from: &str,
+        gone: &[PgRow],
         outcome: &mut RetentionOutcome,
     ) -> Result<Vec<i64>, sqlx::Error> {
-        let update = format!(
-            "WITH gone AS MATERIALIZED (SELECT trace, sum(events)::bigint AS events FROM {from} GROUP BY trace), \
-             locked AS MATERIALIZED (SELECT t.seq, g.events FROM traces t JOIN gone g ON g.trace = t.seq \
-             ORDER BY t.trace_id, t.tenant FOR UPDATE OF t) \
-             UPDATE traces t SET stored_events = GREATEST(t.stored_events - l.events, 0) FROM locked l WHERE t.seq = l.seq \
-             RETURNING t.seq, t.stored_events"
-        );
-        let rows = sqlx::query(AssertSqlSafe(update)).fetch_all(&mut *connection).await?;
+        let mut by_trace: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut by_hour: BTreeMap<Hour, [i64; 3]> = BTreeMap::new();
+        for row in gone {
+            let numbers = [row.int(3)?, row.int(4)?, row.int(5)?];
+            *by_trace.entry(row.int(0)?).or_default() += numbers[1];
+            let sums = by_hour.entry(Hour { day: row.int(1)?, hour: row.int(2)? }).or_default();
+            sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
+        }
+        let (traces, events): (Vec<i64>, Vec<i64>) = by_trace.into_iter().unzip();
+        let rows = sqlx::query(
+            "UPDATE traces t SET stored_events = GREATEST(t.stored_events - k.events, 0) \
+             FROM UNNEST($1::bigint[], $2::bigint[]) AS k (seq, events) WHERE t.seq = k.seq RETURNING t.seq, t.stored_events",
+        )
+        .bind(traces)
+        .bind(events)
+        .fetch_all(&mut *connection)
+        .await?;
         let mut emptied = Vec::new();
         for row in &rows {
             if row.int(1)? == 0 {
                 emptied.push(row.int(0)?);
             }
         }
-        let sums = format!(
-            "SELECT day, hour, count(*), sum(events)::bigint, sum(octet_length(payload))::bigint FROM {from} GROUP BY day, hour"
-        );
-        let rows = sqlx::query(AssertSqlSafe(sums)).fetch_all(&mut *connection).await?;
-        for row in &rows {
-            let (at, [chunks, events, bytes]) = hour_row(row)?;
+        for (at, [chunks, events, bytes]) in by_hour {
             add_to_hour(connection, self.slot.number(), at, [-chunks, -events, -bytes]).await?;
             outcome.chunks += u64::try_from(chunks).unwrap_or(0);
             outcome.bytes += u64::try_from(bytes).unwrap_or(0);
@@ -179,8 +207,13 @@ impl PostgresStore {
     }
 }
 
-fn hour_row(row: &PgRow) -> Result<(Hour, [i64; 3]), sqlx::Error> {
-    Ok((Hour { day: row.int(0)?, hour: row.int(1)? }, [row.int(2)?, row.int(3)?, row.int(4)?]))
+/// In the order of commits.
+async fn lock_traces(connection: &mut PgConnection, seqs: &[i64]) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT FROM traces WHERE seq = ANY($1) ORDER BY trace_id, tenant FOR UPDATE")
+        .bind(seqs)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn hours(connection: &mut PgConnection) -> Result<Vec<(Hour, u64)>, sqlx::Error> {

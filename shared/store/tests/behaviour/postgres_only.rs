@@ -276,6 +276,36 @@ async fn retention_goes_on_where_a_crash_left_it() {
     assert_eq!(count(&mut connection, retired).await, 0);
 }
 
+/// Retention by size beside a compaction that has begun before it and moves the events of the oldest hour into a later one.
+#[tokio::test]
+async fn retention_counts_what_it_removes_and_not_what_it_has_seen() {
+    let db = Postgres::new().await;
+    let store = Arc::new(writer(&db).await);
+    for hour in [0, 1] {
+        commit(&*store, &[chunk(1, 11 + hour, T0, 10)], T0 + hour as i64 * HOUR).await;
+    }
+    let mut compaction = beside(&db).await;
+    run(&mut compaction, "BEGIN; SELECT FROM traces FOR UPDATE; UPDATE chunks SET hour = 1").await;
+    run(&mut compaction, "UPDATE chunk_hours SET (chunks, events, bytes) = (2 * hour, 20 * hour, 200 * hour)").await;
+    let retention = tokio::spawn({
+        let store = store.clone();
+        async move { store.retain(&keep(None, Some(100)), T0 + 2 * HOUR).await.expect("retains") }
+    });
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut watch = beside(&db).await;
+    while count(&mut watch, waiting).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    run(&mut compaction, "COMMIT").await;
+    assert_eq!(retention.await.expect("no panic").chunks, 0, "the hour was empty by then");
+    let trace = summary(&*store, 1, T0).await;
+    assert_eq!((trace.event_count, trace.stored_events), (20, 20));
+    assert_eq!(rows(&*store, "chunks").await, 2);
+    let outcome = store.retain(&keep(None, Some(100)), T0 + 2 * HOUR).await.expect("retains");
+    assert_eq!((outcome.chunks, outcome.traces, outcome.bytes), (2, 1, 200));
+}
+
 #[tokio::test]
 async fn compaction_and_commits_of_the_same_chunks_at_once_count_once() {
     let db = Postgres::new().await;
