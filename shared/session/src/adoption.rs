@@ -3,8 +3,12 @@
 //! The published client sends each event under a fresh random id and starts its trace, without an id, some time after its
 //! first events. So a v1 session has one trace and *adopts* ids that nobody started; a program that does mean its ids is told
 //! by its using one of them twice. DESIGN section 4 has the rules; here is their one implementation.
+//!
+//! Published clients cannot end a trace either. One that runs for long begins more than a session may have open: the trace that has
+//! been begun the longest then *gives way*, and gets the mark that a close by the peer would give it. What a client has started by
+//! id it can also end; such a trace stays open until it does.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use uuid::Uuid;
 
@@ -18,8 +22,17 @@ pub(crate) struct Adoption {
     current: Option<Uuid>,
     /// `current` has been named by a `StartTrace`.
     named: bool,
-    /// Ids that stand for themselves: started on this session, or seen to repeat.
-    known: HashSet<Uuid>,
+    /// Ids that stand for themselves: started on this session, or seen to repeat. With the place in `yielding` of those that may give
+    /// way.
+    known: HashMap<Uuid, Option<u64>>,
+    /// Those that may give way, oldest first.
+    yielding: BTreeMap<u64, Uuid>,
+    /// How many have got a place in `yielding` so far.
+    places: u64,
+    /// Traces that gave way and have no mark yet.
+    gave_way: Vec<Uuid>,
+    /// The client can end its traces: none gives way.
+    strict: bool,
     /// Unknown ids that were adopted, newest last.
     adopted: HashSet<Uuid>,
     adopted_order: VecDeque<Uuid>,
@@ -34,7 +47,7 @@ pub(crate) struct TooManyTraces;
 impl Adoption {
     /// For v2 sessions, whose clients mean their ids: every id stands for itself.
     pub(crate) fn strict() -> Self {
-        Self { over: true, ..Self::default() }
+        Self { over: true, strict: true, ..Self::default() }
     }
 
     /// How often each id occurs in a gather: an id that is repeated within one is a trace of its own.
@@ -46,18 +59,18 @@ impl Adoption {
 
     /// The trace of an event that was sent under `id`, which occurs `in_gather` times in the gather being resolved.
     pub(crate) fn resolve(&mut self, id: Uuid, in_gather: usize, max_traces: usize) -> Result<Uuid, TooManyTraces> {
-        if self.known.contains(&id) || self.current == Some(id) {
+        if self.known.contains_key(&id) || self.current == Some(id) {
             return Ok(id);
         }
         let Some(current) = self.current else {
-            self.learn(id, max_traces)?;
+            self.learn(id, !self.strict, max_traces)?;
             self.current = Some(id);
             return Ok(id);
         };
         let repeated_later = self.adopted.contains(&id);
         if in_gather > 1 || repeated_later || self.over {
             self.over |= repeated_later;
-            self.learn(id, max_traces)?;
+            self.learn(id, !self.strict, max_traces)?;
             return Ok(id);
         }
         self.remember(id);
@@ -66,17 +79,21 @@ impl Adoption {
 
     /// `StartTrace` with an id: the client owns it, it is a trace of its own.
     pub(crate) fn start_with_id(&mut self, id: Uuid, max_traces: usize) -> Result<Uuid, TooManyTraces> {
-        self.learn(id, max_traces)?;
+        self.learn(id, false, max_traces)?;
         Ok(id)
     }
 
     /// `StartTrace` without an id: names the running trace if nobody has, else begins the next one, under `fresh`.
     pub(crate) fn start(&mut self, fresh: Uuid, max_traces: usize) -> Result<Uuid, TooManyTraces> {
-        let id = match self.current {
+        let before = self.current.take();
+        let id = match before {
             Some(current) if !self.named => current,
             _ => fresh,
         };
-        self.learn(id, max_traces)?;
+        if let Err(too_many) = self.learn(id, !self.strict, max_traces) {
+            self.current = before;
+            return Err(too_many);
+        }
         self.current = Some(id);
         self.named = true;
         Ok(id)
@@ -84,7 +101,7 @@ impl Adoption {
 
     /// The trace was ended explicitly; a closing connection says nothing more about it.
     pub(crate) fn ended(&mut self, id: Uuid) {
-        self.known.remove(&id);
+        self.forget(id);
         if self.current == Some(id) {
             (self.current, self.named) = (None, false);
         }
@@ -92,16 +109,45 @@ impl Adoption {
 
     /// Every trace of the session, for the mark that the peer has closed.
     pub(crate) fn traces(&self) -> impl Iterator<Item = Uuid> + '_ {
-        let current = self.current.filter(|current| !self.known.contains(current));
-        self.known.iter().copied().chain(current)
+        let current = self.current.filter(|current| !self.known.contains_key(current));
+        self.known.keys().copied().chain(current)
     }
 
-    fn learn(&mut self, id: Uuid, max_traces: usize) -> Result<(), TooManyTraces> {
-        if self.known.len() >= max_traces && !self.known.contains(&id) {
-            return Err(TooManyTraces);
+    /// The traces that gave way since this was last asked, for the same mark.
+    pub(crate) fn take_gave_way(&mut self) -> Vec<Uuid> {
+        std::mem::take(&mut self.gave_way)
+    }
+
+    fn learn(&mut self, id: Uuid, yields: bool, max_traces: usize) -> Result<(), TooManyTraces> {
+        match self.known.get(&id) {
+            // Started by id: so it stays.
+            Some(None) => return Ok(()),
+            Some(Some(place)) => drop(self.yielding.remove(place)),
+            None if self.known.len() >= max_traces => self.make_room()?,
+            None => {}
         }
-        self.known.insert(id);
+        let place = yields.then(|| {
+            self.places += 1;
+            self.yielding.insert(self.places, id);
+            self.places
+        });
+        self.known.insert(id, place);
         Ok(())
+    }
+
+    fn make_room(&mut self) -> Result<(), TooManyTraces> {
+        let oldest = self.yielding.values().copied().find(|id| self.current != Some(*id)).ok_or(TooManyTraces)?;
+        self.forget(oldest);
+        self.gave_way.push(oldest);
+        // Should it be used again after all, it stands for itself again.
+        self.remember(oldest);
+        Ok(())
+    }
+
+    fn forget(&mut self, id: Uuid) {
+        if let Some(Some(place)) = self.known.remove(&id) {
+            self.yielding.remove(&place);
+        }
     }
 
     fn remember(&mut self, id: Uuid) {
@@ -179,5 +225,53 @@ mod tests {
         assert_eq!(adoption.start_with_id(id(8), MAX), Err(TooManyTraces));
         adoption.ended(id(3));
         assert!(adoption.start_with_id(id(8), MAX).is_ok());
+    }
+
+    #[test]
+    fn what_nobody_can_end_gives_way_oldest_first_and_the_running_trace_stays() {
+        let mut adoption = Adoption::default();
+        (0..7).for_each(|n| assert_eq!(adoption.start(id(n), MAX), Ok(id(n))));
+        assert!(adoption.start_with_id(id(50), MAX).is_ok());
+        assert!(adoption.take_gave_way().is_empty());
+        // One more than fit: by an event, by a start without an id, by a start with one.
+        assert_eq!(gather(&mut adoption, &[60, 60]), [60, 60]);
+        assert_eq!(adoption.start(id(7), MAX), Ok(id(7)));
+        assert!(adoption.start_with_id(id(51), MAX).is_ok());
+        assert_eq!(adoption.take_gave_way(), [id(0), id(1), id(2)]);
+        assert!(adoption.take_gave_way().is_empty());
+        assert_eq!(adoption.traces().count(), MAX);
+        assert_eq!(gather(&mut adoption, &[99, 50, 60]), [7, 50, 60]);
+    }
+
+    #[test]
+    fn a_trace_that_gave_way_and_is_used_again_stands_for_itself_again() {
+        let mut adoption = Adoption::default();
+        (0..9).for_each(|n| assert_eq!(adoption.start(id(n), MAX), Ok(id(n))));
+        assert_eq!(adoption.take_gave_way(), [id(0)]);
+        assert_eq!(gather(&mut adoption, &[0]), [0]);
+        assert_eq!(adoption.take_gave_way(), [id(1)]);
+    }
+
+    #[test]
+    fn one_trace_after_the_other_fits_into_any_limit() {
+        let mut adoption = Adoption::default();
+        for n in 0..5 {
+            assert_eq!(adoption.start(id(n), 1), Ok(id(n)));
+            assert_eq!(adoption.resolve(id(100 + n), 1, 1), Ok(id(n)));
+        }
+        assert_eq!(adoption.take_gave_way().len(), 4);
+        // The trace that runs does not make room for an id of its own.
+        assert_eq!(adoption.resolve(id(200), 2, 1), Err(TooManyTraces));
+    }
+
+    #[test]
+    fn what_was_started_by_id_or_in_v2_does_not_give_way() {
+        let mut adoption = Adoption::default();
+        (0..8).for_each(|n| assert!(adoption.start_with_id(id(n), MAX).is_ok()));
+        assert_eq!(adoption.start(id(8), MAX), Err(TooManyTraces));
+        let mut strict = Adoption::strict();
+        (0..8).for_each(|n| assert!(strict.start(id(n), MAX).is_ok()));
+        assert_eq!(strict.start(id(8), MAX), Err(TooManyTraces));
+        assert_eq!(strict.resolve(id(9), 2, MAX), Err(TooManyTraces));
     }
 }

@@ -62,6 +62,8 @@ struct Trace {
     sent_ids: Vec<u8>,
     start: Option<(Option<Uuid>, Option<Version>)>,
     end: Option<EndMark>,
+    /// It gave way to newer ones.
+    closed: bool,
 }
 
 /// How a frame will be answered, and by which trace's chunk it stands or falls.
@@ -143,7 +145,7 @@ impl Gather {
             _ => None,
         }));
         let mut resolver = Resolver { adoption, flows, shared, counts, traces: Vec::new(), places: HashMap::new() };
-        let replies = gather.items.into_iter().map(|item| resolver.item(item, gather.received_us)).collect();
+        let replies = gather.items.into_iter().map(|item| resolver.next(item, gather.received_us)).collect();
         Resolved {
             traces: resolver.traces,
             replies,
@@ -165,6 +167,15 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    fn next(&mut self, item: Item, received_us: i64) -> Reply {
+        let reply = self.item(item, received_us);
+        for id in self.adoption.take_gave_way() {
+            let trace = self.trace(id);
+            self.traces[trace].closed = true;
+        }
+        reply
+    }
+
     fn item(&mut self, item: Item, received_us: i64) -> Reply {
         let max_traces = self.shared.limits.max_open_traces;
         match item {
@@ -178,6 +189,7 @@ impl Resolver<'_> {
                             group.sent_ids.extend_from_slice(sent_id.as_bytes());
                         }
                         group.events.push((frame, range));
+                        group.closed = false;
                         Reply::Event { trace, event: group.events.len() - 1 }
                     }
                     Err(TooManyTraces) => Reply::NotRecorded(too_many_traces(max_traces), None),
@@ -245,6 +257,7 @@ impl Resolver<'_> {
                 sent_ids: Vec::new(),
                 start: None,
                 end: None,
+                closed: false,
             });
             self.traces.len() - 1
         })
@@ -320,6 +333,7 @@ impl Trace {
         if first {
             header.sent_ids.clone_from(&self.sent_ids);
             header.ended.clone_from(&self.end);
+            header.closed_us = self.closed.then_some(received_us);
             if let Some((execution_id, version)) = &self.start {
                 header.started_us = Some(received_us);
                 header.execution_id = execution_id.map(|id| id.as_bytes().to_vec());

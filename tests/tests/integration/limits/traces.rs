@@ -59,9 +59,10 @@ async fn a_session_has_no_more_traces_open_than_the_limit_and_an_end_makes_room(
     Ok(())
 }
 
-/// A published program's random ids are one trace, however many they are; each start without an id begins one more.
+/// A published program's random ids are one trace, however many they are. Each start without an id begins one more; such a client
+/// cannot end any, so the oldest gives way, as if the session had closed.
 #[tokio::test]
-async fn adopted_ids_open_nothing_and_starts_without_an_id_do() -> Result<()> {
+async fn a_published_program_may_begin_traces_for_ever() -> Result<()> {
     let service = limited().await?;
     let mut program = service.connect().await?;
     let ids = random_ids(4 * MAX);
@@ -69,11 +70,21 @@ async fn adopted_ids_open_nothing_and_starts_without_an_id_do() -> Result<()> {
         answers::recorded(&event(&mut program, *id).await?)?;
     }
     let first = answers::started(&program.ask(&frames::start_trace("first")).await?)?;
-    for _ in 1..MAX {
-        answers::started(&program.ask(&frames::start_trace("more")).await?)?;
-    }
-    ensure_over_the_limit(&program.ask(&frames::start_trace("too many")).await?)?;
     trace_with(&service, first, ids.len()).await?;
+    let mut traces = vec![(first, ids.len())];
+    for _ in 0..3 * MAX {
+        let trace_id = answers::started(&program.ask(&frames::start_trace("more")).await?)?;
+        for id in random_ids(2) {
+            answers::recorded(&event(&mut program, id).await?)?;
+        }
+        traces.push((trace_id, 2));
+    }
+    let open = traces.len() - MAX;
+    for (place, (trace_id, events)) in traces.iter().enumerate() {
+        let trace = trace_with(&service, *trace_id, *events).await?;
+        let expected = if place < open { "Completed" } else { "Running" };
+        ensure!(trace["status"] == expected, "trace {place} of {}: {}", traces.len(), trace["status"]);
+    }
     Ok(())
 }
 

@@ -19,7 +19,8 @@ section! {
         /// Largest chunk on the bus, header and payload, in bytes. A larger batch is refused and the client splits it.
         max_chunk_bytes: usize = 921_600, in 4_096..=983_040;
         because "NATS takes messages of 1 MiB by default, its headers included, and 900 KiB leave room for them"
-        /// Traces that one session may have open at once.
+        /// Traces that one session may have open at once. Published clients cannot end one: over it, the oldest that was not
+        /// started by id is closed.
         max_open_traces: usize = 1_000, in 1..=1_000_000;
         because "a program runs a few networks at once, and what a session holds shall stay small"
         /// Chunks that one session may have published and not yet acked. At the limit the session stops reading.
