@@ -53,8 +53,13 @@ impl Group {
         span
     }
 
+    /// How often the chunk that came the most often has come by now.
+    pub fn attempts(&self) -> u64 {
+        self.deliveries.iter().map(|delivery| delivery.attempt).max().unwrap_or(0)
+    }
+
     /// Groups of one.
-    pub fn split(self) -> impl Iterator<Item = Self> {
+    pub fn split(self) -> impl DoubleEndedIterator<Item = Self> {
         let pairs = self.chunks.into_iter().zip(self.deliveries);
         pairs.map(|(chunk, delivery)| Self { chunks: vec![chunk], deliveries: vec![delivery] })
     }

@@ -4,6 +4,7 @@
 
 mod background;
 pub mod dead_letters;
+mod failing;
 mod group;
 mod hooks;
 mod metrics;

@@ -74,7 +74,7 @@ impl WriterOptions {
             max_wait: Duration::from_millis(500),
             progress_interval: nats.ack_wait() / 3,
             // Longer than a store's own limit on a transaction, which tells more.
-            commit_timeout: Duration::from_secs(90),
+            commit_timeout: config.writer.commit_timeout() * 3 / 2,
             retry_min: (nats.nak_delay() / 8).max(Duration::from_millis(1)),
             retry_max: nats.nak_delay(),
             max_failures: nats.max_deliveries,

@@ -39,6 +39,7 @@ pub fn postgres(config: &Config) -> anyhow::Result<PostgresOptions> {
         max_connections: postgres.max_connections,
         min_connections: postgres.min_connections,
         acquire_timeout: postgres.acquire_timeout(),
+        commit_timeout: config.writer.commit_timeout(),
         trace_idle: config.retention.trace_idle(),
         ..PostgresOptions::new(postgres.url()?)
     })

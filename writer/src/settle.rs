@@ -2,8 +2,13 @@
 //!
 //! Guarantee: a delivery is acked only after its chunk is committed, and terminated only after it is in the dead letters.
 //! Whatever goes wrong in between means one more delivery, which changes nothing in the store.
+//!
+//! A commit that gets no answer mostly means that the store is away, and then nothing is the chunks' fault. But one chunk may keep
+//! the store from answering (rows that somebody has locked, a trigger that waits), and with it, for ever, whatever is committed
+//! beside it. So chunks that came several times and still got no answer are suspected, if a single row gets one: they are committed
+//! one by one, and apart from others from then on.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,15 +18,21 @@ use reflow_tracing_service::spans;
 use reflow_tracing_store::{StoreError, StoreErrorKind, StoreWriter};
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tracing::Instrument;
-use uuid::Uuid;
 
+use crate::failing::Failing;
 use crate::group::{Group, answer_all};
 use crate::hooks::Hooks;
 use crate::metrics::WriterMetrics;
 use crate::options::WriterOptions;
 
-/// Chunks remembered as failing at most; beyond it their counts begin anew, which only keeps them in the bus for longer.
-const MAX_FAILING: usize = 10_000;
+/// A chunk that comes so often without an answer of the store is suspected of being the reason. A restart of the store takes less.
+const SUSPECT_FROM_ATTEMPT: u64 = 3;
+
+/// A store that does not take one row within this is away, or too busy to tell anything of a chunk.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A chunk that kept the store busy rests for so many times as long: others have most of the writer's time.
+const REST: u32 = 4;
 
 /// How settling went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,23 +50,18 @@ pub(crate) struct Settler {
     pub hooks: Arc<dyn Hooks>,
     pub options: WriterOptions,
     pub metrics: WriterMetrics,
-    /// Chunks that failed for reasons of their own, by id.
-    failing: HashMap<Uuid, Failing>,
-    commits: u64,
+    /// Chunks that failed for reasons of their own.
+    failing: Failing,
     /// Failures of the store in a row.
     away: u32,
-}
-
-struct Failing {
-    times: u32,
-    /// Commits there had been at the first failure.
-    commits_before: u64,
 }
 
 /// Why a transaction failed, as far as it decides what comes next.
 enum Failure {
     /// Nothing can be stored now.
     Away,
+    /// No answer, or one that may be another the next time: mostly the store is away.
+    Unanswered(String),
     /// Some chunk of it can never be stored.
     Rejected(String),
     /// It may be the chunk, it may be the store.
@@ -70,7 +76,8 @@ impl Settler {
         options: WriterOptions,
         metrics: WriterMetrics,
     ) -> Self {
-        Self { bus, store, hooks, options, metrics, failing: HashMap::new(), commits: 0, away: 0 }
+        let failing = Failing::new(options.max_failures);
+        Self { bus, store, hooks, options, metrics, failing, away: 0 }
     }
 
     /// The pause that the store needs now.
@@ -82,26 +89,41 @@ impl Settler {
     pub async fn settle(&mut self, deliveries: Vec<Delivery>) -> Verdict {
         let redelivered = deliveries.iter().filter(|delivery| delivery.attempt > 1).count();
         self.metrics.redeliveries.inc_by(redelivered as u64);
-        let mut group = Group::default();
+        let (mut group, mut apart) = (Group::default(), Group::default());
         for delivery in deliveries {
             match Chunk::decode(delivery.message.clone()) {
+                Ok(chunk) if self.failing.knows(&chunk) => apart.push(chunk, delivery),
                 Ok(chunk) => group.push(chunk, delivery),
                 Err(error) => self.bury(delivery, "undecodable", &error.to_string()).await,
             }
         }
-        if group.len() == 0 {
+        if group.len() + apart.len() == 0 {
             return Verdict::Settled;
         }
         self.hooks.before_commit().await;
-        match self.commit(&group).await {
-            Ok(()) => self.ack(group).await,
-            Err(Failure::Away) => return self.step_back(group.into_deliveries()).await,
-            Err(Failure::Rejected(reason) | Failure::Doubtful(reason)) => {
-                tracing::warn!(chunks = group.len(), reason, "group failed, trying its chunks one by one");
-                return self.one_by_one(group).await;
+        let mut singles: VecDeque<Group> = apart.split().collect();
+        if group.len() > 0 {
+            match self.commit(&group, singles.make_contiguous()).await {
+                Ok(()) => self.ack(group).await,
+                Err(Failure::Rejected(reason) | Failure::Doubtful(reason)) => {
+                    tracing::warn!(chunks = group.len(), reason, "group failed, trying its chunks one by one");
+                    group.split().rev().for_each(|single| singles.push_front(single));
+                }
+                Err(Failure::Unanswered(reason)) if self.suspects(&group).await => {
+                    tracing::warn!(
+                        chunks = group.len(),
+                        reason,
+                        "store answers, but not to this group: trying its chunks one by one"
+                    );
+                    group.split().rev().for_each(|single| singles.push_front(single));
+                }
+                Err(Failure::Away | Failure::Unanswered(_)) => {
+                    singles.push_front(group);
+                    return self.step_back(singles.into_iter().flat_map(Group::into_deliveries).collect()).await;
+                }
             }
         }
-        Verdict::Settled
+        self.one_by_one(singles).await
     }
 
     /// Gives back deliveries because the store takes nothing now.
@@ -115,43 +137,68 @@ impl Settler {
         Verdict::StoreAway
     }
 
-    async fn one_by_one(&mut self, group: Group) -> Verdict {
-        let mut singles = group.split();
-        while let Some(single) = singles.next() {
-            let outcome = self.commit(&single).await;
+    async fn one_by_one(&mut self, mut singles: VecDeque<Group>) -> Verdict {
+        while let Some(single) = singles.pop_front() {
+            let began = Instant::now();
+            let outcome = self.commit(&single, singles.make_contiguous()).await;
             let chunk_id = single.chunks().first().map(|chunk| chunk.header.chunk_uuid()).unwrap_or_default();
             match outcome {
                 Ok(()) => self.ack(single).await,
-                Err(Failure::Away) => {
-                    let rest = singles.flat_map(Group::into_deliveries);
-                    let held = single.into_deliveries().into_iter().chain(rest).collect();
-                    return self.step_back(held).await;
-                }
                 Err(Failure::Rejected(reason)) => {
                     for delivery in single.into_deliveries() {
                         self.bury(delivery, "rejected", &reason).await;
                     }
                 }
                 Err(Failure::Doubtful(reason)) => {
-                    let hopeless = self.fails_alone(chunk_id);
-                    for delivery in single.into_deliveries() {
-                        match hopeless {
-                            true => self.bury(delivery, "failing", &reason).await,
-                            false => self.nak(delivery, "failing").await,
-                        }
-                    }
+                    let hopeless = self.failing.again(chunk_id);
+                    self.failed_alone(single, hopeless, &reason, self.options.retry_max).await;
+                }
+                Err(Failure::Unanswered(reason)) if self.suspects(&single).await => {
+                    let hopeless = self.failing.again(chunk_id);
+                    let rest = self.options.retry_max.max(began.elapsed() * REST);
+                    self.failed_alone(single, hopeless, &reason, rest).await;
+                }
+                Err(Failure::Away | Failure::Unanswered(_)) => {
+                    singles.push_front(single);
+                    return self.step_back(singles.into_iter().flat_map(Group::into_deliveries).collect()).await;
                 }
             }
         }
         Verdict::Settled
     }
 
-    async fn commit(&mut self, group: &Group) -> Result<(), Failure> {
+    async fn failed_alone(&self, single: Group, hopeless: bool, reason: &str, rest: Duration) {
+        for delivery in single.into_deliveries() {
+            match hopeless {
+                true => self.bury(delivery, "failing", reason).await,
+                false => self.nak(delivery, "failing", rest).await,
+            }
+        }
+    }
+
+    /// Whether one of these chunks is why the store gave no answer: it came often enough, and the store takes a row.
+    async fn suspects(&mut self, group: &Group) -> bool {
+        if group.attempts() < SUSPECT_FROM_ATTEMPT {
+            return false;
+        }
+        let probe = timeout(PROBE_TIMEOUT, self.store.probe((self.options.clock)()));
+        let answers = matches!(probe.await, Ok(Ok(())));
+        if answers {
+            self.away = 0;
+            self.metrics.store_away.set(0);
+        } else {
+            self.failing.store_is_away();
+        }
+        answers
+    }
+
+    /// Commits a group. Those that wait for their turn are kept from being delivered again meanwhile.
+    async fn commit(&mut self, group: &Group, waiting: &[Group]) -> Result<(), Failure> {
         let (began, span) = (Instant::now(), group.commit_span());
         let commit = self.store.commit(group.chunks(), (self.options.clock)()).instrument(span.clone());
-        let error = match timeout(self.options.commit_timeout, self.beside_progress(group, commit)).await {
+        let error = match timeout(self.options.commit_timeout, self.beside_progress(group, waiting, commit)).await {
             Ok(Ok(outcome)) => {
-                self.commits += 1;
+                self.failing.stored(group.chunks());
                 self.away = 0;
                 self.metrics.store_away.set(0);
                 self.metrics.committed(&outcome, group.len(), group.bytes(), began.elapsed());
@@ -166,7 +213,8 @@ impl Settler {
                 let reason = format!("no answer within {:?}", self.options.commit_timeout);
                 self.metrics.commit_failed("timeout");
                 spans::ended(&span, "timeout", true);
-                return Err(self.store_away(&StoreError::new(StoreErrorKind::Unavailable, "commit", reason)));
+                self.store_away(&StoreError::new(StoreErrorKind::Unavailable, "commit", reason.clone()));
+                return Err(Failure::Unanswered(reason));
             }
         };
         self.metrics.commit_failed(kind_name(error.kind));
@@ -174,13 +222,20 @@ impl Settler {
         Err(match error.kind {
             StoreErrorKind::Rejected => Failure::Rejected(error.to_string()),
             StoreErrorKind::Corrupt => Failure::Doubtful(error.to_string()),
-            // A schema or a lock is mended by an operator while chunks wait in the bus.
-            _ => self.store_away(&error),
+            StoreErrorKind::Unavailable => {
+                self.store_away(&error);
+                Failure::Unanswered(error.to_string())
+            }
+            // A full disk, a schema or a lock is mended by an operator while chunks wait in the bus.
+            StoreErrorKind::Full | StoreErrorKind::Schema | StoreErrorKind::Locked => {
+                self.store_away(&error);
+                Failure::Away
+            }
         })
     }
 
-    /// Keeps the bus from delivering the group again while its commit takes long.
-    async fn beside_progress<T>(&self, group: &Group, commit: impl Future<Output = T>) -> T {
+    /// Keeps the bus from delivering chunks in hand again while a commit takes long.
+    async fn beside_progress<T>(&self, group: &Group, waiting: &[Group], commit: impl Future<Output = T>) -> T {
         let every = self.options.progress_interval.max(Duration::from_millis(1));
         let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -188,50 +243,33 @@ impl Settler {
         loop {
             tokio::select! {
                 done = &mut commit => return done,
-                _ = ticks.tick() => group.progress().await,
+                _ = ticks.tick() => {
+                    for group in std::iter::once(group).chain(waiting) {
+                        group.progress().await;
+                    }
+                }
             }
         }
     }
 
-    fn store_away(&mut self, error: &StoreError) -> Failure {
+    fn store_away(&mut self, error: &StoreError) {
         self.away = self.away.saturating_add(1);
         self.metrics.store_away.set(1);
         // One line when it begins, then ever rarer: an outage must not fill the log as well.
         if self.away.is_power_of_two() {
             tracing::warn!(%error, times = self.away, "store takes nothing now; chunks wait in the bus");
         }
-        Failure::Away
     }
 
     async fn ack(&mut self, group: Group) {
         self.hooks.before_ack().await;
-        if !self.failing.is_empty() {
-            for chunk in group.chunks() {
-                self.failing.remove(&chunk.header.chunk_uuid());
-            }
-        }
         let lost = answer_all(group.into_deliveries(), |delivery| delivery.acker.ack()).await;
         self.metrics.answers_lost.inc_by(lost);
     }
 
-    /// Counts a failure of a chunk alone; true when it has failed so often, while others were stored, that it is hopeless.
-    fn fails_alone(&mut self, chunk_id: Uuid) -> bool {
-        if self.failing.len() >= MAX_FAILING && !self.failing.contains_key(&chunk_id) {
-            self.failing.clear();
-        }
-        let fresh = Failing { times: 0, commits_before: self.commits };
-        let failing = self.failing.entry(chunk_id).or_insert(fresh);
-        failing.times += 1;
-        let hopeless = failing.times >= self.options.max_failures && self.commits > failing.commits_before;
-        if hopeless {
-            self.failing.remove(&chunk_id);
-        }
-        hopeless
-    }
-
-    async fn nak(&self, delivery: Delivery, reason: &'static str) {
+    async fn nak(&self, delivery: Delivery, reason: &'static str, pause: Duration) {
         self.metrics.nak(reason);
-        if let Err(error) = delivery.acker.nak(self.options.retry_max).await {
+        if let Err(error) = delivery.acker.nak(pause).await {
             tracing::warn!(%error, "answer to the bus was lost; the chunk comes again");
             self.metrics.answers_lost.inc();
         }
@@ -242,7 +280,7 @@ impl Settler {
         let text = format!("{reason}: {why}");
         if let Err(error) = self.bus.dead_letter(delivery.message.clone(), &text).await {
             tracing::error!(%error, reason = text, "dead letter could not be written; the chunk stays in the bus");
-            return self.nak(delivery, "dead_letters").await;
+            return self.nak(delivery, "dead_letters", self.options.retry_max).await;
         }
         tracing::error!(reason = text, bytes = delivery.message.len(), "chunk moved to the dead letters");
         self.metrics.dead_letter(reason);

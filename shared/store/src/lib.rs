@@ -46,6 +46,9 @@ pub trait StoreWriter: Send + Sync {
     /// caller narrows it down by committing one by one.
     async fn commit(&self, chunks: &[Chunk], now_us: i64) -> Result<CommitOutcome, StoreError>;
 
+    /// Commits one row that changes nothing: whether the store takes anything at all, when it has not taken chunks.
+    async fn probe(&self, now_us: i64) -> Result<(), StoreError>;
+
     /// Merges the small chunks of traces that have ended (or are idle) since before `policy.idle_before_us`, and sets exact counts
     /// under the trace's row lock. Bounded work a call; `more` tells whether there is more to do.
     async fn compact(&self, policy: &CompactPolicy, now_us: i64) -> Result<CompactOutcome, StoreError>;

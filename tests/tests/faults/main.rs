@@ -11,5 +11,6 @@ mod points;
 mod random;
 mod retention;
 mod settings;
+mod slow;
 mod strike;
 mod system;

@@ -78,6 +78,13 @@ impl StoreWriter for FakeStore {
         Ok(CommitOutcome { stored: chunks.len(), ..CommitOutcome::default() })
     }
 
+    async fn probe(&self, _: i64) -> Result<(), StoreError> {
+        match (self.say)(&[]) {
+            Some(kind) => Err(StoreError::new(kind, "probe", "as the test says")),
+            None => Ok(()),
+        }
+    }
+
     async fn compact(&self, _: &CompactPolicy, _: i64) -> Result<CompactOutcome, StoreError> {
         Ok(CompactOutcome::default())
     }

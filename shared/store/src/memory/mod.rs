@@ -65,6 +65,10 @@ impl StoreWriter for MemoryStore {
         Ok(self.state().commit(chunks, now_us))
     }
 
+    async fn probe(&self, _: i64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn compact(&self, policy: &CompactPolicy, now_us: i64) -> Result<CompactOutcome, StoreError> {
         upkeep::compact(self, policy, now_us).await
     }

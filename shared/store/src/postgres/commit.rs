@@ -4,14 +4,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reflow_tracing_chunk::Chunk;
-use sqlx::Connection;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection};
 use uuid::Uuid;
 
 use super::PostgresStore;
 use super::error::{is_conflict, is_missing_partition, store_error};
 use super::schema::{check_writer, make_partitions};
-use super::steps::Steps;
+use super::steps::{Steps, add_to_hour};
 use crate::merge::{Hour, unique_ids};
 use crate::sql::commit;
 use crate::{CommitOutcome, StoreError, StoreErrorKind};
@@ -68,6 +68,15 @@ impl PostgresStore {
         }
     }
 
+    /// Adds nothing to the current hour.
+    pub(super) async fn touch_hour(&self, now_us: i64) -> Result<(), StoreError> {
+        let run = async {
+            let mut connection = self.reader.pool.acquire().await?;
+            add_to_hour(&mut connection, self.slot.number(), Hour::of(now_us), [0; 3]).await
+        };
+        run.await.map_err(|error| store_error("probing the database", error))
+    }
+
     /// A refusal of these bytes for ever is believed only while this build may write the schema: another may have been made under a
     /// running writer, and what it refuses is not the chunks' fault.
     async fn believed(&self, error: StoreError) -> StoreError {
@@ -87,7 +96,10 @@ impl PostgresStore {
         chunks: &[Chunk],
         now_us: i64,
     ) -> Result<CommitOutcome, sqlx::Error> {
-        let mut transaction = connection.begin().await?;
+        // The server gives up a statement before our patience ends: it would go on without us, and keep its locks.
+        let limit_ms = (self.commit_timeout * 3 / 4).as_millis().max(1);
+        let begin = format!("BEGIN; SET LOCAL statement_timeout = {limit_ms}");
+        let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
         let mut steps = Steps { connection: &mut transaction, slot: self.slot.number() };
         let outcome = commit::run(&mut steps, ids, chunks, now_us, &self.limits).await?;
         transaction.commit().await?;

@@ -107,6 +107,16 @@ impl Writer {
         };
         run.await.map_err(|error| store_error(CONTEXT, error))
     }
+
+    /// Adds nothing to the current hour, in a transaction of its own.
+    pub async fn touch_hour(&self, now_us: i64) -> std::result::Result<(), StoreError> {
+        let run = async {
+            let mut transaction = self.begin().await?;
+            add_to_hour(&mut transaction, Hour::of(now_us), 0, 0, 0).await?;
+            transaction.commit().await
+        };
+        run.await.map_err(|error| store_error("probing the database", error))
+    }
 }
 
 struct Steps<'t> {

@@ -88,6 +88,10 @@ impl StoreWriter for SqliteStore {
         self.writer.commit(chunks, now_us).await
     }
 
+    async fn probe(&self, now_us: i64) -> Result<(), StoreError> {
+        self.writer.touch_hour(now_us).await
+    }
+
     async fn compact(&self, policy: &CompactPolicy, now_us: i64) -> Result<CompactOutcome, StoreError> {
         crate::sql::compact::compact(self, policy, now_us).await
     }

@@ -21,6 +21,10 @@ section! {
         /// How long to wait for more chunks after the first, in milliseconds.
         batch_wait_ms: u64 = 1, in 0..=10_000;
         because "it adds little to an ack and lets single events share a commit; what comes during a commit shares the next anyway"
+        /// Seconds that PostgreSQL may take for a transaction before it is given up and tried again. A chunk that takes longer
+        /// alone, again and again while others are stored, goes to the dead letters.
+        commit_timeout_secs: u64 = 60, in 1..=3_600;
+        because "a commit takes milliseconds; what takes a minute waits for something that may never come"
         /// Number of this writer among those that run at once; two with the same number wait for each other on busy
         /// flows, which costs time, never a count. Unset: made of host name and process id.
         slot: Option<u16> = None, in 0..=1_023;
@@ -69,6 +73,11 @@ impl Writer {
     /// How long to wait for more chunks.
     pub fn batch_wait(&self) -> Duration {
         Duration::from_millis(self.batch_wait_ms)
+    }
+
+    /// How long a transaction may take.
+    pub fn commit_timeout(&self) -> Duration {
+        Duration::from_secs(self.commit_timeout_secs)
     }
 
     /// This writer's number: the configured one, or one of 16 made of what tells processes apart. 16, because each
