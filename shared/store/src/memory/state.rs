@@ -10,7 +10,7 @@ use super::EvictionPolicy;
 use crate::merge::compaction::ChunkRef;
 use crate::merge::{
     Batch, Hour, OTHER, Rollup, RollupKey, TraceDelta, TraceKey, TraceRow, VersionKey, VersionTimes, actor_key,
-    key_text, stored_header, unique_ids,
+    key_text, stored_header, unique_ids, within_limit,
 };
 use crate::{ClientRow, CommitOutcome, Limits};
 
@@ -103,7 +103,7 @@ impl State {
             trace.chunks.insert((header.first_event_us, header.chunk_uuid()), kept);
         }
         for (key, times) in batch.versions {
-            self.versions.entry(key).and_modify(|mine| mine.merge(times)).or_insert(times);
+            self.merge_version(key, times);
         }
         for (key, delta) in batch.rollups {
             self.merge_rollup(key, &delta);
@@ -146,10 +146,29 @@ impl State {
             trace.actors.insert(if has_room { actor } else { actor_key(&tenant, OTHER) });
         }
         let rows = trace.actors.len() - actors + delta.clients.len();
-        for (client_id, client) in delta.clients {
+        let stored = trace.clients.iter().map(|(client_id, row)| (client_id.clone(), row.recorded)).collect();
+        for client in within_limit(&stored, &delta.clients, self.limits.clients_per_trace) {
+            let client_id = client.client_id.clone();
             trace.clients.entry(client_id).and_modify(|mine| mine.merge(&client)).or_insert(client);
         }
         rows
+    }
+
+    fn merge_version(&mut self, key: VersionKey, times: VersionTimes) {
+        let same_flow = |other: &VersionKey| (&other.tenant, &other.flow_name) == (&key.tenant, &key.flow_name);
+        let of_flow = |versions: &BTreeMap<VersionKey, VersionTimes>| {
+            let mut keys: Vec<_> = versions.iter().filter(|(other, _)| same_flow(other)).collect();
+            keys.sort_by_key(|(_, times)| (times.last_us, times.first_us));
+            let beyond = keys.len().saturating_sub(self.limits.versions_per_flow);
+            keys.into_iter().take(beyond).map(|(key, _)| key.clone()).collect::<Vec<_>>()
+        };
+        let before = self.versions.len();
+        self.versions.entry(key.clone()).and_modify(|mine| mine.merge(times)).or_insert(times);
+        if self.versions.len() > before {
+            for oldest in of_flow(&self.versions) {
+                self.versions.remove(&oldest);
+            }
+        }
     }
 
     fn merge_rollup(&mut self, mut key: RollupKey, delta: &Rollup) {

@@ -5,6 +5,7 @@
 
 mod actors;
 mod batch;
+mod clients;
 pub(crate) mod compaction;
 pub(crate) mod marks;
 mod names;
@@ -15,6 +16,7 @@ mod versions;
 
 pub(crate) use actors::ActorSums;
 pub(crate) use batch::{Batch, Hour, TraceDelta, TraceKey, stored_header, unique_ids};
+pub(crate) use clients::within_limit;
 pub(crate) use names::{OTHER, actor_key, key_text};
 pub(crate) use rollup::{Rollup, RollupKey, minute_of, minute_start_us};
 pub(crate) use trace::{FlowMark, TraceRow};

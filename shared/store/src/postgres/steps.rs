@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use reflow_tracing_chunk::Chunk;
+use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
@@ -159,6 +160,22 @@ impl CommitSteps for Steps<'_> {
         Ok(done.rows_affected())
     }
 
+    async fn count_clients(&mut self, traces: &[i64]) -> Result<Vec<(i64, u64)>> {
+        let rows = sqlx::query("SELECT trace, count(*) FROM trace_clients WHERE trace = ANY($1) GROUP BY trace")
+            .bind(traces)
+            .fetch_all(&mut *self.connection)
+            .await?;
+        rows.iter().map(|row| Ok((row.int(0)?, row.count(1)?))).collect()
+    }
+
+    async fn clients_of(&mut self, trace: i64) -> Result<Vec<(String, u64)>> {
+        let rows = sqlx::query("SELECT client_id, recorded FROM trace_clients WHERE trace = $1")
+            .bind(trace)
+            .fetch_all(&mut *self.connection)
+            .await?;
+        rows.iter().map(|row| Ok((row.text(0)?, row.count(1)?))).collect()
+    }
+
     async fn merge_clients(&mut self, rows: &[(i64, &ClientRow)]) -> Result<()> {
         sqlx::query(
             "INSERT INTO trace_clients AS c (trace, client_id, recorded, stored, dropped, rejected) \
@@ -187,14 +204,14 @@ impl CommitSteps for Steps<'_> {
         Ok(())
     }
 
-    async fn merge_versions(&mut self, rows: &[(&VersionKey, &VersionTimes)]) -> Result<()> {
-        sqlx::query(
+    async fn merge_versions(&mut self, rows: &[(&VersionKey, &VersionTimes)], limit: usize) -> Result<()> {
+        let merged = sqlx::query(
             "INSERT INTO flow_versions AS v (slot, tenant, flow_name, major, minor, patch, told_hash, git_hash, timestamp_us, \
              first_us, last_us) SELECT $1, * FROM UNNEST($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], \
              $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[]) \
              ON CONFLICT (tenant, flow_name, major, minor, patch, told_hash, git_hash, slot) DO UPDATE SET \
              timestamp_us = LEAST(v.timestamp_us, EXCLUDED.timestamp_us), first_us = LEAST(v.first_us, EXCLUDED.first_us), \
-             last_us = GREATEST(v.last_us, EXCLUDED.last_us)",
+             last_us = GREATEST(v.last_us, EXCLUDED.last_us) RETURNING tenant, flow_name, xmax = 0",
         )
         .bind(self.slot)
         .bind(column(rows, |(key, _)| key.tenant.as_str()))
@@ -207,6 +224,25 @@ impl CommitSteps for Steps<'_> {
         .bind(column(rows, |(_, times)| times.timestamp_us))
         .bind(column(rows, |(_, times)| times.first_us))
         .bind(column(rows, |(_, times)| times.last_us))
+        .fetch_all(&mut *self.connection)
+        .await?;
+        // A row that was not there before has no transaction that ended it: only such a one can be one too many.
+        let inserted = |row: &PgRow| Ok(row.try_get::<bool, _>(2)?.then_some((row.text(0)?, row.text(1)?)));
+        let flows = merged.iter().map(inserted).collect::<Result<Vec<_>>>()?;
+        let flows: HashSet<(String, String)> = flows.into_iter().flatten().collect();
+        if flows.is_empty() {
+            return Ok(());
+        }
+        let (tenants, names): (Vec<String>, Vec<String>) = flows.into_iter().unzip();
+        sqlx::query(
+            "DELETE FROM flow_versions WHERE ctid = ANY(ARRAY(SELECT old.ctid FROM UNNEST($2::text[], $3::text[]) AS k (tenant, flow_name) \
+             CROSS JOIN LATERAL (SELECT v.ctid FROM flow_versions v WHERE v.slot = $1 AND v.tenant = k.tenant \
+             AND v.flow_name = k.flow_name ORDER BY v.last_us DESC, v.first_us DESC OFFSET $4) AS old))",
+        )
+        .bind(self.slot)
+        .bind(tenants)
+        .bind(names)
+        .bind(signed(limit as u64))
         .execute(&mut *self.connection)
         .await?;
         Ok(())

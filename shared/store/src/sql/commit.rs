@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use reflow_tracing_chunk::Chunk;
 use uuid::Uuid;
 
+use super::clients;
 use crate::merge::compaction::find_packed;
 use crate::merge::{Batch, Hour, OTHER, Rollup, RollupKey, TraceDelta, VersionKey, VersionTimes, actor_key};
 use crate::{ClientRow, CommitOutcome, Limits};
@@ -47,9 +48,14 @@ pub(crate) trait CommitSteps: Send {
     async fn count_actors(&mut self, trace: i64) -> Result<u64>;
     /// Inserts (trace, actor) where missing; gives how many were.
     async fn insert_actors(&mut self, rows: &[(i64, i64)]) -> Result<u64>;
+    /// How many clients each of these traces has; nothing of those that have none.
+    async fn count_clients(&mut self, traces: &[i64]) -> Result<Vec<(i64, u64)>>;
+    /// The clients of a trace, and what each recorded.
+    async fn clients_of(&mut self, trace: i64) -> Result<Vec<(String, u64)>>;
     async fn merge_clients(&mut self, rows: &[(i64, &ClientRow)]) -> Result<()>;
     async fn insert_aliases(&mut self, rows: &[(i64, &[u8])]) -> Result<()>;
-    async fn merge_versions(&mut self, rows: &[(&VersionKey, &VersionTimes)]) -> Result<()>;
+    /// Merges versions, and forgets those of their flows beyond the limit: the ones not seen for the longest.
+    async fn merge_versions(&mut self, rows: &[(&VersionKey, &VersionTimes)], limit: usize) -> Result<()>;
     async fn add_to_hour(&mut self, at: Hour, chunks: i64, events: i64, bytes: i64) -> Result<()>;
     /// Reads rows and locks them.
     async fn read_rollups(&mut self, keys: &[&RollupKey]) -> Result<Vec<StoredRollup>>;
@@ -93,13 +99,10 @@ pub(crate) async fn run(
     let actors = actor_rows(steps, &batch, &traces, limits).await?;
     let new_actors = if actors.is_empty() { 0 } else { steps.insert_actors(&actors).await? };
 
-    let clients: Vec<(i64, &ClientRow)> = deltas
-        .iter()
-        .zip(&traces)
-        .flat_map(|(delta, trace)| delta.clients.values().map(|client| (trace.seq, client)))
-        .collect();
+    let clients = clients::rows(steps, &deltas, &traces, limits).await?;
     if !clients.is_empty() {
-        steps.merge_clients(&clients).await?;
+        let rows: Vec<_> = clients.iter().map(|(trace, client)| (*trace, &**client)).collect();
+        steps.merge_clients(&rows).await?;
     }
     let aliases =
         batch.aliased().map(|chunk| Ok((seq_of(chunk)?, &chunk.header.sent_ids[..]))).collect::<Result<Vec<_>>>()?;
@@ -108,7 +111,7 @@ pub(crate) async fn run(
     }
     let versions: Vec<_> = batch.versions.iter().collect();
     if !versions.is_empty() {
-        steps.merge_versions(&versions).await?;
+        steps.merge_versions(&versions, limits.versions_per_flow).await?;
     }
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     steps.add_to_hour(at, signed(stored as u64), signed(batch.events), signed(batch.bytes)).await?;

@@ -33,6 +33,11 @@ static INSERT_CHUNKS: Multi = Multi::new(
 );
 static INSERT_ACTORS: Multi =
     Multi::new("INSERT INTO trace_actors (trace, actor) VALUES ", 2, " ON CONFLICT (trace, actor) DO NOTHING");
+static COUNT_CLIENTS: Multi = Multi::new(
+    "WITH k (trace) AS (VALUES ",
+    1,
+    ") SELECT k.trace, (SELECT count(*) FROM trace_clients c WHERE c.trace = k.trace) FROM k",
+);
 static MERGE_CLIENTS: Multi = Multi::new(
     "INSERT INTO trace_clients (trace, client_id, recorded, stored, dropped, rejected) VALUES ",
     6,
@@ -191,6 +196,19 @@ impl CommitSteps for Steps<'_> {
         INSERT_ACTORS.execute(self.connection, rows, |(trace, actor), row| row.add(*trace).add(*actor)).await
     }
 
+    async fn count_clients(&mut self, traces: &[i64]) -> Result<Vec<(i64, u64)>> {
+        let rows = COUNT_CLIENTS.fetch(self.connection, traces, |trace, row| row.add(*trace)).await?;
+        rows.iter().map(|row| Ok((row.int(0)?, row.count(1)?))).collect()
+    }
+
+    async fn clients_of(&mut self, trace: i64) -> Result<Vec<(String, u64)>> {
+        let rows = sqlx::query("SELECT client_id, recorded FROM trace_clients WHERE trace = ?")
+            .bind(trace)
+            .fetch_all(&mut *self.connection)
+            .await?;
+        rows.iter().map(|row| Ok((row.text(0)?, row.count(1)?))).collect()
+    }
+
     async fn merge_clients(&mut self, rows: &[(i64, &ClientRow)]) -> Result<()> {
         MERGE_CLIENTS
             .execute(self.connection, rows, |(trace, client), row| {
@@ -206,7 +224,7 @@ impl CommitSteps for Steps<'_> {
         Ok(())
     }
 
-    async fn merge_versions(&mut self, rows: &[(&VersionKey, &VersionTimes)]) -> Result<()> {
+    async fn merge_versions(&mut self, rows: &[(&VersionKey, &VersionTimes)], limit: usize) -> Result<()> {
         MERGE_VERSIONS
             .execute(self.connection, rows, |(key, times), row| {
                 row.add(key.tenant.as_str()).add(key.flow_name.as_str());
@@ -215,6 +233,19 @@ impl CommitSteps for Steps<'_> {
                 row.add(times.timestamp_us).add(times.first_us).add(times.last_us)
             })
             .await?;
+        let flows: HashSet<_> = rows.iter().map(|(key, _)| (key.tenant.as_str(), key.flow_name.as_str())).collect();
+        for (tenant, flow_name) in flows {
+            sqlx::query(
+                "DELETE FROM flow_versions WHERE (tenant, flow_name, major, minor, patch, told_hash, git_hash) IN (\
+                 SELECT tenant, flow_name, major, minor, patch, told_hash, git_hash FROM flow_versions \
+                 WHERE tenant = ? AND flow_name = ? ORDER BY last_us DESC, first_us DESC LIMIT -1 OFFSET ?)",
+            )
+            .bind(tenant)
+            .bind(flow_name)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .execute(&mut *self.connection)
+            .await?;
+        }
         Ok(())
     }
 

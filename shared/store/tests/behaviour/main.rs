@@ -50,7 +50,8 @@ suite! {
         hostile_names_are_kept_apart,
         a_thousand_chunks_in_one_call,
         concurrent_commits_of_the_same_chunks_store_them_once,
-        tenants_do_not_see_each_other;
+        tenants_do_not_see_each_other,
+        a_probe_changes_nothing;
     summary:
         the_flow_of_the_earliest_start_wins,
         a_close_mark_is_no_activity,
@@ -82,6 +83,10 @@ suite! {
         what_is_over_a_limit_is_counted_under_other,
         too_many_flows_go_to_other,
         too_many_actors_of_a_trace_are_found_as_other;
+    limits:
+        clients_over_the_limit_are_counted_under_other,
+        empty_batches_of_ever_new_clients_leave_few_rows,
+        the_versions_seen_last_are_kept;
     sampling:
         what_was_left_out_stands_beside_what_is_counted,
         doubles_stand_for_nothing_more_once_they_are_found;

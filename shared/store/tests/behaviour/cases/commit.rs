@@ -167,3 +167,17 @@ pub async fn tenants_do_not_see_each_other(db: &impl Fixture) {
     assert_eq!(actors.iter().map(|row| row.events).sum::<u64>(), 3);
     assert!(store.statuses("nobody", &[id(1)], T0).await.expect("answers").is_empty());
 }
+
+pub async fn a_probe_changes_nothing(db: &impl Fixture) {
+    let store = db.open().await;
+    commit(&*store, &[chunk(1, 11, T0, 10)], T0).await;
+    let before = store.stats().await.expect("answers");
+    for at in [T0, T0 + HOUR] {
+        store.probe(at).await.expect("takes a row");
+    }
+    let after = store.stats().await.expect("answers");
+    assert_eq!((after.traces, after.events), (before.traces, before.events));
+    let kept = store.retain(&keep(None, Some(100)), T0 + 2 * HOUR).await.expect("retains");
+    assert_eq!((kept.chunks, kept.traces), (0, 0), "an hour without a chunk is no reason to remove one");
+    assert_eq!(summary(&*store, 1, T0).await.stored_events, 10);
+}

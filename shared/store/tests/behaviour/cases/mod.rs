@@ -2,6 +2,7 @@
 
 pub mod commit;
 pub mod compaction;
+pub mod limits;
 pub mod order;
 pub mod query;
 pub mod retention;
