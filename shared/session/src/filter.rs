@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use reflow_tracing_bus::TailFilter;
-use reflow_tracing_chunk::{EventKind, FlowNaming, Header, KindSet, sanitize_name};
+use reflow_tracing_chunk::{EventKind, Header, KindSet, sanitize_name};
 use reflow_tracing_protocol::wire::{Event, EventType};
 use reflow_tracing_protocol::{ExecutionStatus, SubscriptionFilters, TraceEventType};
 
@@ -35,16 +35,9 @@ impl EventFilter {
     }
 
     /// What the bus can narrow by.
-    pub(crate) fn on_bus(&self, tenant: &str, naming: FlowNaming) -> TailFilter {
-        let mut names: Option<Vec<String>> =
-            self.flows.as_ref().map(|flows| flows.iter().map(|flow| naming.name_of(flow).to_owned()).collect());
-        if let (Some(names), Some(flows)) = (&mut names, &self.flows) {
-            // A flow name is a filter too, and may itself look as if it had a tail.
-            names.extend(flows.iter().cloned());
-            names.sort_unstable();
-            names.dedup();
-        }
-        TailFilter { tenant: tenant.to_owned(), flow_names: names }
+    pub(crate) fn on_bus(&self, tenant: &str) -> TailFilter {
+        let flows = self.flows.as_ref().map(|flows| flows.iter().cloned().collect());
+        TailFilter { tenant: tenant.to_owned(), flows }
     }
 
     /// Whether the filter asks for flows, so that a chunk's flow must be known.

@@ -60,7 +60,7 @@ impl Subscription {
             return Err(Refusal::new(Code::Unsupported, "no_tail", "this service shows nothing live"));
         };
         let filter = EventFilter::new(request.filters);
-        let on_bus = filter.on_bus(&shared.limits.tenant, shared.limits.flow_naming);
+        let on_bus = filter.on_bus(&shared.limits.tenant);
         let tail = bus.tail(on_bus).await.map_err(Refusal::from)?;
         let stream = match request.since_us {
             Some(since_us) => since::join(&shared, &*bus, tail, since_us).await?,

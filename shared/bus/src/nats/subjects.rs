@@ -4,6 +4,7 @@ use reflow_tracing_chunk::{Header, flow_hash};
 use uuid::Uuid;
 
 use crate::TailFilter;
+use crate::filter::route;
 
 /// Stream of chunks.
 pub(crate) const CHUNKS: &str = "REFLOW_CHUNKS";
@@ -24,7 +25,7 @@ const MAX_FLOW_SUBJECTS: usize = 64;
 
 /// `reflow.chunks.<tenant>.<flow>.<shard>`.
 pub(crate) fn chunk_subject(header: &Header) -> String {
-    let flow = flow_hash(header.flow_name.as_deref());
+    let flow = flow_hash(route(header));
     format!("reflow.chunks.{}.{flow}.{}", header.tenant, shard(header.trace_uuid()))
 }
 
@@ -36,7 +37,7 @@ fn shard(trace_id: Uuid) -> u128 {
 /// The subjects that a tail has to subscribe to. They never overlap, so that no chunk comes twice.
 pub(crate) fn live_subjects(filter: &TailFilter) -> Vec<String> {
     let tenant = &filter.tenant;
-    match &filter.flow_names {
+    match filter.routes() {
         Some(names) if names.len() <= MAX_FLOW_SUBJECTS => {
             let mut hashes: Vec<_> = names.iter().map(|name| flow_hash(Some(name))).collect();
             hashes.push(flow_hash(None));
@@ -56,13 +57,14 @@ mod tests {
     fn subjects_carry_tenant_flow_and_shard() {
         let header = Header {
             tenant: "team-7".to_owned(),
+            flow_id: Some("orders_1763900000".to_owned()),
             flow_name: Some("orders".to_owned()),
             trace_id: Uuid::from_u128(0x2b).as_bytes().to_vec(),
             ..Header::default()
         };
         let flow = flow_hash(Some("orders"));
         assert_eq!(chunk_subject(&header), format!("reflow.chunks.team-7.{flow}.11"));
-        let unknown = Header { flow_name: None, ..header };
+        let unknown = Header { flow_id: None, flow_name: None, ..header };
         assert_eq!(chunk_subject(&unknown), "reflow.chunks.team-7._.11");
     }
 
@@ -70,12 +72,14 @@ mod tests {
     fn tails_are_as_narrow_as_their_filter() {
         let all = TailFilter::tenant("t");
         assert_eq!(live_subjects(&all), ["reflow.live.t.*.*"]);
-        let some = TailFilter { flow_names: Some(vec!["a".to_owned(), "a".to_owned()]), ..all.clone() };
+        let some = TailFilter { flows: Some(vec!["a".to_owned(), "a".to_owned()]), ..all.clone() };
         let known = format!("reflow.live.t.{}.*", flow_hash(Some("a")));
         let subjects = live_subjects(&some);
         assert_eq!(subjects.len(), 2);
         assert!(subjects.contains(&known) && subjects.contains(&"reflow.live.t._.*".to_owned()));
-        let many = TailFilter { flow_names: Some((0..100).map(|n| n.to_string()).collect()), ..all };
+        let many = TailFilter { flows: Some((0..100).map(|n| n.to_string()).collect()), ..all.clone() };
         assert_eq!(live_subjects(&many).len(), 1);
+        let one_run = TailFilter { flows: Some(vec!["a".to_owned(), "a_1763900000".to_owned()]), ..all };
+        assert_eq!(live_subjects(&one_run), ["reflow.live.t.*.*"], "only its program knows its name");
     }
 }

@@ -45,11 +45,13 @@ pub(crate) async fn open(inner: Arc<Inner>, link: Link, filter: TailFilter) -> R
     let (messages, position, generation) = subscribe(&inner, &link, &filter).await?;
     let (writer, reader) = tail_queue(inner.options.tail, &inner.stats);
     let reader_left = CancellationToken::new();
+    let wanted = filter.clone();
     let guard = reader_left.clone().drop_guard();
     let dropped = link.dropped();
     let pump = Pump {
         inner,
         link,
+        filter,
         writer,
         gaps: Gaps::new(position),
         generation,
@@ -61,7 +63,7 @@ pub(crate) async fn open(inner: Arc<Inner>, link: Link, filter: TailFilter) -> R
     tokio::spawn(pump.run(messages, reader_left));
     let stream = reader.filter_map(move |taken| {
         let _held_while_read = &guard;
-        future::ready(shown(taken, &filter))
+        future::ready(shown(taken, &wanted))
     });
     Ok(Tail { position, stream: stream.boxed() })
 }
@@ -101,9 +103,11 @@ fn shown(taken: Taken<Bytes>, filter: &TailFilter) -> Option<TailItem> {
     }
 }
 
-/// Events of an encoded chunk that is not kept; one that cannot be read counts one.
-fn events_of(message: &Bytes) -> u64 {
-    Chunk::decode(message.clone()).map_or(1, |chunk| u64::from(chunk.header.event_count))
+/// Events that the viewer misses of an encoded chunk that is not kept: subjects bring more than the filter asks for. One that cannot be read
+/// counts one.
+fn events_of(message: &Bytes, filter: &TailFilter) -> u64 {
+    Chunk::decode(message.clone())
+        .map_or(1, |chunk| if filter.passes(&chunk.header) { u64::from(chunk.header.event_count) } else { 0 })
 }
 
 type Check = Pin<Box<dyn Future<Output = Option<StreamState>> + Send>>;
@@ -112,6 +116,7 @@ type Check = Pin<Box<dyn Future<Output = Option<StreamState>> + Send>>;
 struct Pump {
     inner: Arc<Inner>,
     link: Link,
+    filter: TailFilter,
     writer: TailWriter<Bytes>,
     gaps: Gaps,
     generation: u64,
@@ -166,7 +171,7 @@ impl Pump {
         }
         self.first_after.get_or_insert(sequences.own);
         let size = message.payload.len();
-        self.writer.push(message.payload, size, events_of);
+        self.writer.push(message.payload, size, |message| events_of(message, &self.filter));
     }
 
     fn look_at_connection(&mut self) {

@@ -91,6 +91,7 @@ stamp!(
     too_large_a_chunk_names_the_limit,
     tail_shows_every_chunk_once,
     tail_is_as_narrow_as_its_filter,
+    tail_finds_flows_by_id_and_by_a_name_of_their_own,
     slow_viewer_is_told_exactly_what_it_missed,
     nobody_looking_costs_nothing,
     history_follows_the_position_of_a_tail,

@@ -58,6 +58,29 @@ async fn filters_let_through_what_they_name() {
     by_status.is_well().await;
 }
 
+/// What our client sends for a run of `reflow_network`: a flow id of that run, and the program's name.
+#[tokio::test]
+async fn a_flow_with_a_name_of_its_own_is_found_by_its_id_and_by_its_name() {
+    let fixture = Fixture::new().await;
+    let mut viewers = Vec::new();
+    for flow in ["network_session_1763900000", "program"] {
+        let mut viewer = fixture.v1().await;
+        subscribe(&mut viewer, json!({"flow_ids": [flow]})).await;
+        viewers.push(viewer);
+    }
+    let mut program = fixture.v2().await;
+    let trace_id = Uuid::new_v4();
+    let answer = program
+        .ask(&json!({"RecordBatch": {"batch_id": Uuid::now_v7(), "trace_id": trace_id, "client_id": "c", "sequence": 0, "dropped": 0,
+            "flow_id": "network_session_1763900000", "flow_name": "program", "events": [event("in a batch").1]}}))
+        .await;
+    assert_eq!(answer["BatchRecorded"]["accepted"], 1, "{answer}");
+    for viewer in &mut viewers {
+        assert_eq!(seen_actor(viewer).await, "in a batch");
+        viewer.is_well().await;
+    }
+}
+
 #[tokio::test]
 async fn several_v2_subscriptions_are_told_apart_and_end() {
     let fixture = Fixture::new().await;

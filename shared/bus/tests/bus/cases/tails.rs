@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Make, publish};
 use crate::suite::Wanted;
-use crate::support::chunks::{TENANT, chunk, chunk_of, limits, spawn_writer};
+use crate::support::chunks::{TENANT, chunk, chunk_named, chunk_of, limits, spawn_writer};
 use crate::support::{eventually, soon};
 
 /// Chunks and missed ones of a tail, until their sum is as expected.
@@ -35,11 +35,7 @@ pub async fn tail_shows_every_chunk_once(make: impl Make) {
     soon("publish", tried.bus.publish(chunk())).await.unwrap();
     let mut tails = [
         tried.bus.tail(TailFilter::tenant(TENANT)).await.unwrap(),
-        tried
-            .bus
-            .tail(TailFilter { tenant: TENANT.to_owned(), flow_names: Some(vec!["orders".to_owned()]) })
-            .await
-            .unwrap(),
+        tried.bus.tail(TailFilter { tenant: TENANT.to_owned(), flows: Some(vec!["orders".to_owned()]) }).await.unwrap(),
     ];
     let chunks: Vec<_> = (0..300).map(|n| chunk_of((n % 3 > 0).then_some("orders"), n)).collect();
     let expected: BTreeMap<_, _> = chunks.iter().map(|chunk| (chunk.header.chunk_uuid(), 1)).collect();
@@ -56,8 +52,8 @@ pub async fn tail_shows_every_chunk_once(make: impl Make) {
 pub async fn tail_is_as_narrow_as_its_filter(make: impl Make) {
     let tried = make(Wanted::default()).await;
     let (_committed, _writer) = spawn_writer(&tried.bus).await;
-    let flow_names = Some(vec!["orders".to_owned(), "billing".to_owned()]);
-    let mut tail = tried.bus.tail(TailFilter { tenant: TENANT.to_owned(), flow_names }).await.unwrap();
+    let flows = Some(vec!["orders".to_owned(), "billing".to_owned()]);
+    let mut tail = tried.bus.tail(TailFilter { tenant: TENANT.to_owned(), flows }).await.unwrap();
     let mut foreign = chunk_of(Some("orders"), 10);
     foreign.header.tenant = "other".to_owned();
     let wanted = [chunk_of(Some("orders"), 1), chunk_of(None, 2), chunk_of(Some("billing"), 3)];
@@ -67,6 +63,42 @@ pub async fn tail_is_as_narrow_as_its_filter(make: impl Make) {
     }
     let (seen, _) = read(&mut tail, 3).await;
     assert_eq!(seen, wanted.iter().map(|chunk| (chunk.header.chunk_uuid(), 1)).collect());
+}
+
+/// Programs may call themselves what they like, whatever their flow's id: both words find them, and nothing else does.
+pub async fn tail_finds_flows_by_id_and_by_a_name_of_their_own(make: impl Make) {
+    let tried = make(Wanted::default()).await;
+    let (_committed, _writer) = spawn_writer(&tried.bus).await;
+    let [run, plain] = [chunk_named("network_session_1763900000", "program"), chunk_named("orders", "shop")];
+    let [other_run, last] = [chunk_named("network_session_1763900001", "program"), chunk_of(None, 1)];
+    let cases = [
+        ("network_session_1763900000", vec![&run]),
+        ("program", vec![&run, &other_run]),
+        ("orders", vec![&plain]),
+        ("shop", vec![&plain]),
+        ("network_session", vec![]),
+    ];
+    let mut tails = Vec::new();
+    for (flow, wanted) in cases {
+        let filter = TailFilter { tenant: TENANT.to_owned(), flows: Some(vec![flow.to_owned()]) };
+        tails.push((flow, wanted, tried.bus.tail(filter).await.unwrap()));
+    }
+    for chunk in [&run, &plain, &other_run, &last] {
+        soon("publish", tried.bus.publish(chunk.clone())).await.unwrap();
+    }
+    for (flow, wanted, mut tail) in tails {
+        // A chunk of an unknown flow passes every filter: whatever came before it has been shown.
+        let mut seen = Vec::new();
+        while seen.last() != Some(&last.header.chunk_uuid()) {
+            match soon("tail", tail.stream.next()).await.unwrap() {
+                TailItem::Chunk(chunk) => seen.push(chunk.header.chunk_uuid()),
+                missed @ TailItem::Missed(_) => panic!("{flow}: {missed:?}"),
+            }
+        }
+        let mut expected: Vec<_> = wanted.iter().map(|chunk| chunk.header.chunk_uuid()).collect();
+        expected.push(last.header.chunk_uuid());
+        assert_eq!(seen, expected, "{flow}");
+    }
 }
 
 pub async fn slow_viewer_is_told_exactly_what_it_missed(make: impl Make) {

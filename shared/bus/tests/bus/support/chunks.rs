@@ -27,6 +27,13 @@ pub fn chunk_of(flow: Option<&str>, payload_bytes: usize) -> Chunk {
     Chunk { header, payload: Bytes::from(vec![7; payload_bytes]) }
 }
 
+/// A chunk of a run `flow_id` whose program calls itself `flow_name`.
+pub fn chunk_named(flow_id: &str, flow_name: &str) -> Chunk {
+    let mut chunk = chunk_of(Some(flow_name), 100);
+    chunk.header.flow_id = Some(flow_id.to_owned());
+    chunk
+}
+
 pub fn chunk() -> Chunk {
     chunk_of(Some("orders"), 100)
 }
