@@ -25,7 +25,7 @@ const INLINE_BYTES: usize = 1 << 20;
 const EXPECTED_EVENTS: u64 = 10_000;
 
 /// A compaction between two pages is rare, and hardly comes twice in a row.
-const ATTEMPTS: usize = 3;
+pub(crate) const ATTEMPTS: usize = 3;
 
 /// Events of a trace, each once, by time; those of the same microsecond as they were sent.
 #[derive(Default)]
@@ -206,18 +206,19 @@ impl Gather {
 
     /// Whether what was read is all that both summaries, taken before and after, speak of.
     fn covers(&self, before: &TraceSummary, after: &TraceSummary) -> bool {
-        if before.exact != after.exact {
-            return false;
-        }
         // An inexact count holds doubles, as `read` does; an exact one does not.
-        let found = if after.exact { self.seen.len() as u64 } else { self.read };
-        found >= before.stored_events.min(after.stored_events)
+        covers(if after.exact { self.seen.len() as u64 } else { self.read }, before, after)
     }
 
     fn finish(mut self) -> TraceEvents {
         self.found.order.sort_by_key(|place| place.at_us);
         self.found
     }
+}
+
+/// Whether pages that held so many events were of one state of the trace, by its summaries before and after.
+pub(crate) fn covers(found: u64, before: &TraceSummary, after: &TraceSummary) -> bool {
+    before.exact == after.exact && found >= before.stored_events.min(after.stored_events)
 }
 
 impl From<Refusal> for LoadError {

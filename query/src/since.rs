@@ -1,9 +1,13 @@
 //! Chunks received since a time, as the store keeps them, for a viewer that wants the past before the present.
 //!
-//! Each comes after its length (u32, little endian). They are found by trace (newest trace first), gathered up to
-//! [`SORTED_BYTES`] and put in order of received time: all of a short past is in order, a longer one stretch by stretch. Nothing is
-//! opened, and no more than one stretch is held: the past may be larger than any answer. A compacted chunk counts as received
-//! when the last of its trace was, so that nothing is left out.
+//! Each comes after its length (u32, little endian); a length of 0 stands where something may be missing. They are found by trace (newest
+//! trace first), gathered up to [`STRETCH_BYTES`] and put in order of received time: all of a short past is in order, a longer one stretch
+//! by stretch. Nothing is opened, and no more than one stretch and one page are held: the past may be larger than any answer. A
+//! compacted chunk counts as received when the last of its trace was, so that nothing is left out.
+//!
+//! A trace of one page is read in one state. Between the pages of a larger one a compaction may put chunks before the cursor: its counts show
+//! it, as in [`crate::events`], and it is read again, or, where a part of it has been told already, said to have a gap. A trace whose start moves
+//! back meanwhile is told again, under the same chunk ids; the reader leaves those out.
 
 use std::sync::Arc;
 
@@ -11,15 +15,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use reflow_tracing_bus::{AnswerStream, BusError, MAX_PIECE_BYTES};
 use reflow_tracing_chunk::{Chunk, Origin};
-use reflow_tracing_store::{Page, StoreError, StoreReader, StoredChunk, TraceFilter, TraceSummary};
+use reflow_tracing_store::{ChunkCursor, Page, StoreError, StoreReader, StoredChunk, TraceFilter, TraceSummary};
 
+use crate::events::{ATTEMPTS, covers};
 use crate::metrics::QueryMetrics;
 use crate::refusal::Refusal;
 
 /// Payload bytes that are put in order together.
-const SORTED_BYTES: usize = 8 << 20;
-/// Payload bytes read at once.
-const PAGE_BYTES: usize = 1 << 20;
+const STRETCH_BYTES: usize = 8 << 20;
+/// Payload bytes read at once: all of nearly every trace (some 100,000 events), so that it needs no second look.
+const PAGE_BYTES: usize = STRETCH_BYTES;
 /// Traces looked up at once.
 const TRACES: usize = 200;
 
@@ -33,8 +38,33 @@ struct Past {
     /// Where the next page of traces begins; `None` once there is none.
     after: Option<Option<(i64, uuid::Uuid)>>,
     traces: std::collections::VecDeque<TraceSummary>,
+    /// The trace whose turn it is.
+    reading: Option<Reading>,
     /// Encoded, waiting to be sent in pieces that the bus takes.
     ready: Bytes,
+}
+
+/// A trace between two of its pages.
+struct Reading {
+    /// As it was before the first page.
+    trace: TraceSummary,
+    after: Option<ChunkCursor>,
+    pages: usize,
+    /// Events in the pages read.
+    events: u64,
+    attempt: usize,
+    /// Where its chunks begin in the stretch; `None` once some have left with an earlier one.
+    begin: Option<usize>,
+}
+
+/// What is put in order together.
+#[derive(Default)]
+struct Stretch {
+    chunks: Vec<StoredChunk>,
+    /// Of their payloads.
+    bytes: usize,
+    /// Some of it may be missing.
+    gap: bool,
 }
 
 /// Chunks received at or after `since_us`. An error ends the stream.
@@ -53,6 +83,7 @@ pub(crate) fn chunks(
         metrics,
         after: Some(None),
         traces: std::collections::VecDeque::new(),
+        reading: None,
         ready: Bytes::new(),
     };
     stream::try_unfold(past, |mut past| async move {
@@ -73,26 +104,56 @@ pub(crate) fn chunks(
 impl Past {
     /// The next stretch, encoded; empty at the end.
     async fn stretch(&mut self) -> Result<Bytes, StoreError> {
-        let mut chunks: Vec<StoredChunk> = Vec::new();
-        let mut bytes = 0;
-        while bytes < SORTED_BYTES {
-            let Some(trace) = self.next_trace().await? else { break };
-            let mut after = None;
-            loop {
-                let page = self.reader.trace_chunks(&self.tenant, trace.trace_id, after, PAGE_BYTES).await?;
-                let since_us = self.since_us;
-                chunks.extend(page.chunks.into_iter().filter(|chunk| {
-                    chunk.header.received_us >= since_us || chunk.header.origin() == Origin::Compaction
-                }));
-                bytes = chunks.iter().map(|chunk| chunk.payload.len()).sum();
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
+        let mut stretch = Stretch::default();
+        while stretch.bytes < STRETCH_BYTES {
+            let reading = match self.reading.take() {
+                Some(reading) => reading,
+                None => match self.next_trace().await? {
+                    Some(trace) => Reading::new(trace, stretch.chunks.len(), 1),
+                    None => break,
+                },
+            };
+            self.reading = self.page(reading, &mut stretch).await?;
+        }
+        if let Some(reading) = &mut self.reading {
+            reading.begin = None;
+        }
+        Ok(stretch.encode())
+    }
+
+    /// Reads a page of a trace; what is left of it to be read.
+    async fn page(&self, mut reading: Reading, stretch: &mut Stretch) -> Result<Option<Reading>, StoreError> {
+        let trace_id = reading.trace.trace_id;
+        let page = self.reader.trace_chunks(&self.tenant, trace_id, reading.after, PAGE_BYTES).await?;
+        reading.pages += 1;
+        reading.events += page.chunks.iter().map(|chunk| u64::from(chunk.header.event_count)).sum::<u64>();
+        stretch.add(
+            page.chunks.into_iter().filter(|chunk| {
+                chunk.header.received_us >= self.since_us || chunk.header.origin() == Origin::Compaction
+            }),
+        );
+        if page.next.is_some() {
+            reading.after = page.next;
+            return Ok(Some(reading));
+        }
+        if reading.pages == 1 {
+            return Ok(None);
+        }
+        let Some(now) = self.reader.find_trace(&self.tenant, trace_id, self.now_us).await? else { return Ok(None) };
+        if covers(reading.events, &reading.trace, &now) {
+            return Ok(None);
+        }
+        match reading.begin {
+            Some(begin) if reading.attempt < ATTEMPTS => {
+                stretch.truncate(begin);
+                Ok(Some(Reading::new(now, begin, reading.attempt + 1)))
+            }
+            _ => {
+                tracing::warn!(%trace_id, events = reading.events, "trace changed while it was read");
+                stretch.gap = true;
+                Ok(None)
             }
         }
-        chunks.sort_by_key(|chunk| (chunk.header.received_us, chunk.header.chunk_uuid()));
-        Ok(encode(chunks))
     }
 
     async fn next_trace(&mut self) -> Result<Option<TraceSummary>, StoreError> {
@@ -112,13 +173,34 @@ impl Past {
     }
 }
 
-fn encode(chunks: Vec<StoredChunk>) -> Bytes {
-    let mut out = BytesMut::new();
-    for stored in chunks {
-        let message = Chunk { header: stored.header, payload: stored.payload }.encode();
-        // A chunk is a message of the bus, far below 4 GiB.
-        out.put_u32_le(u32::try_from(message.len()).unwrap_or(u32::MAX));
-        out.extend_from_slice(&message);
+impl Reading {
+    fn new(trace: TraceSummary, begin: usize, attempt: usize) -> Self {
+        Self { trace, after: None, pages: 0, events: 0, attempt, begin: Some(begin) }
     }
-    out.freeze()
+}
+
+impl Stretch {
+    fn add(&mut self, chunks: impl Iterator<Item = StoredChunk>) {
+        self.chunks.extend(chunks.inspect(|chunk| self.bytes += chunk.payload.len()));
+    }
+
+    /// Takes back what was added behind the first `count`.
+    fn truncate(&mut self, count: usize) {
+        self.bytes -= self.chunks.drain(count..).map(|chunk| chunk.payload.len()).sum::<usize>();
+    }
+
+    fn encode(mut self) -> Bytes {
+        self.chunks.sort_by_key(|chunk| (chunk.header.received_us, chunk.header.chunk_uuid()));
+        let mut out = BytesMut::new();
+        for stored in self.chunks {
+            let message = Chunk { header: stored.header, payload: stored.payload }.encode();
+            // A chunk is a message of the bus, far below 4 GiB.
+            out.put_u32_le(u32::try_from(message.len()).unwrap_or(u32::MAX));
+            out.extend_from_slice(&message);
+        }
+        if self.gap {
+            out.put_u32_le(0);
+        }
+        out.freeze()
+    }
 }

@@ -296,18 +296,49 @@ async fn chunks_since_a_time_come_whole_and_by_received_time() {
     for (i, chunk) in chunks.iter_mut().enumerate() {
         chunk.header.received_us = NOW_US - i as i64;
     }
-    let mut traces: Vec<_> = ids.iter().map(|id| summary(*id, NOW_US, &chunks)).collect();
+    let of = |id| chunks.iter().filter(|chunk| chunk.header.trace_uuid() == id).cloned().collect::<Vec<_>>();
+    let mut traces: Vec<_> = ids.iter().map(|id| summary(*id, NOW_US, &of(*id))).collect();
     traces.push(summary(Uuid::new_v4(), NOW_US - 100, &[]));
     let mut expected: Vec<Chunk> = chunks[..=6].to_vec();
     expected.reverse();
     let mut reader = FakeReader::with(traces, chunks);
     reader.chunks_a_page = 3;
-    let asked = question(Dialect::V2, Ask::Chunks { since_us: NOW_US - 6 });
-    let mut answer = bytes::Bytes::from(pieces(&Arc::new(reader), &asked).await.concat());
+    let expected: Vec<_> = expected.into_iter().map(Some).collect();
+    assert_eq!(since(&Arc::new(reader), NOW_US - 6).await, expected);
+}
+
+/// What a viewer is told of the past: chunks, and `None` where something may be missing.
+async fn since(reader: &Arc<FakeReader>, since_us: i64) -> Vec<Option<Chunk>> {
+    let asked = question(Dialect::V2, Ask::Chunks { since_us });
+    let mut answer = bytes::Bytes::from(pieces(reader, &asked).await.concat());
     let mut found = Vec::new();
     while !answer.is_empty() {
         let length = u32::from_le_bytes(answer.split_to(4)[..].try_into().unwrap()) as usize;
-        found.push(Chunk::decode(answer.split_to(length)).unwrap());
+        found.push((length > 0).then(|| Chunk::decode(answer.split_to(length)).unwrap()));
     }
-    assert_eq!(found, expected);
+    found
+}
+
+#[tokio::test]
+async fn the_past_of_a_trace_compacted_between_two_pages_is_whole() {
+    for mark_exact in [true, false] {
+        let (_, reader) = compacts_after_first_page(mark_exact);
+        let found = since(&reader, 0).await;
+        let events: Vec<u32> = found.iter().flatten().map(|chunk| chunk.header.event_count).collect();
+        assert_eq!((events, found.len()), (vec![10], 1), "the compacted chunk alone");
+    }
+}
+
+#[tokio::test]
+async fn a_past_that_changes_again_and_again_has_a_gap_and_says_so() {
+    let (_, reader) = compacts_after_first_page(true);
+    *reader.before_page.lock().unwrap() = Some(Box::new(|state, page| {
+        // Whatever the first page of a reading has told lies elsewhere at the second.
+        if page % 2 == 1 {
+            state.traces[0].exact = !state.traces[0].exact;
+            state.chunks.truncate(5);
+        }
+    }));
+    let found = since(&reader, 0).await;
+    assert_eq!(found.last(), Some(&None), "{} items", found.len());
 }

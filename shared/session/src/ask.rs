@@ -61,7 +61,8 @@ pub enum Ask {
         /// Which.
         trace_ids: Vec<Uuid>,
     },
-    /// Chunks received at or after a time, for `since`: encoded chunks, each after its length (u32, little endian), by received time.
+    /// Chunks received at or after a time, for `since`: encoded chunks, each after its length (u32, little endian), by received time. A length of 0
+    /// stands where something may be missing.
     Chunks {
         /// From, µs since the epoch.
         since_us: i64,

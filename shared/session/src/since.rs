@@ -57,16 +57,19 @@ pub(crate) async fn join(
 struct Shown(Arc<std::sync::Mutex<(HashSet<Uuid>, VecDeque<Uuid>)>>);
 
 impl Shown {
-    fn insert(&self, id: Uuid) {
+    /// False when it was shown before.
+    fn insert(&self, id: Uuid) -> bool {
         let mut shown = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if shown.0.insert(id) {
-            shown.1.push_back(id);
+        if !shown.0.insert(id) {
+            return false;
         }
+        shown.1.push_back(id);
         if shown.1.len() > REMEMBERED
             && let Some(oldest) = shown.1.pop_front()
         {
             shown.0.remove(&oldest);
         }
+        true
     }
 
     fn contains(&self, id: Uuid) -> bool {
@@ -74,7 +77,7 @@ impl Shown {
     }
 }
 
-/// Chunks being read from history: each after its length (u32, little endian).
+/// Chunks being read from history: each after its length (u32, little endian), which is 0 where history could not be read without a gap.
 struct Past {
     answer: AnswerStream,
     buffer: BytesMut,
@@ -106,21 +109,26 @@ impl Past {
         None
     }
 
+    /// The next item of what has come, if it has come whole.
     fn take(&mut self) -> Option<TailItem> {
-        let length = u32::from_le_bytes(*self.buffer.first_chunk()?) as usize;
-        if self.buffer.len() < 4 + length {
-            return None;
-        }
-        self.buffer.advance(4);
-        let message = self.buffer.split_to(length).freeze();
-        match Chunk::decode(message) {
-            Ok(chunk) => {
-                self.shown.insert(chunk.header.chunk_uuid());
-                Some(TailItem::Chunk(Arc::new(chunk)))
+        loop {
+            let length = u32::from_le_bytes(*self.buffer.first_chunk()?) as usize;
+            if self.buffer.len() < 4 + length {
+                return None;
             }
-            Err(error) => {
-                tracing::error!(%error, "history sent what is no chunk");
-                Some(TailItem::Missed(None))
+            self.buffer.advance(4);
+            if length == 0 {
+                return Some(TailItem::Missed(None));
+            }
+            let message = self.buffer.split_to(length).freeze();
+            match Chunk::decode(message) {
+                // A trace whose start has moved back while history was read comes again.
+                Ok(chunk) if !self.shown.insert(chunk.header.chunk_uuid()) => {}
+                Ok(chunk) => return Some(TailItem::Chunk(Arc::new(chunk))),
+                Err(error) => {
+                    tracing::error!(%error, "history sent what is no chunk");
+                    return Some(TailItem::Missed(None));
+                }
             }
         }
     }
@@ -128,13 +136,39 @@ impl Past {
 
 #[cfg(test)]
 mod tests {
+    use reflow_tracing_chunk::{HEADER_VERSION, Header};
+
     use super::*;
 
     #[test]
     fn only_the_newest_ids_are_remembered() {
         let shown = Shown::default();
         let ids: Vec<Uuid> = (0..REMEMBERED as u128 + 10).map(Uuid::from_u128).collect();
-        ids.iter().for_each(|id| shown.insert(*id));
+        assert!(ids.iter().all(|id| shown.insert(*id)));
         assert!(!shown.contains(ids[0]) && shown.contains(ids[10]));
+    }
+
+    #[tokio::test]
+    async fn what_history_tells_twice_is_shown_once_and_a_gap_is_told() {
+        let chunk = |number: u128| {
+            let chunk_id = Uuid::from_u128(number).as_bytes().to_vec();
+            let trace_id = Uuid::from_u128(7).as_bytes().to_vec();
+            let header = Header { version: HEADER_VERSION, chunk_id, trace_id, ..Header::default() };
+            Chunk { header, payload: bytes::Bytes::new() }.encode()
+        };
+        let mut told = Vec::new();
+        for message in [chunk(1), chunk(2), chunk(1), bytes::Bytes::new(), chunk(3)] {
+            told.extend((message.len() as u32).to_le_bytes());
+            told.extend(message);
+        }
+        // In pieces that end anywhere.
+        let pieces: Vec<_> = told.chunks(7).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect();
+        let answer = futures_util::stream::iter(pieces).boxed();
+        let past = Past { answer, buffer: BytesMut::new(), shown: Shown::default(), over: false };
+        let items = unfold(past, Past::next).map(|item| match item {
+            TailItem::Chunk(chunk) => Some(chunk.header.chunk_uuid().as_u128()),
+            TailItem::Missed(missed) => missed.map(u128::from),
+        });
+        assert_eq!(items.collect::<Vec<_>>().await, [Some(1), Some(2), None, Some(3)]);
     }
 }
