@@ -9,14 +9,14 @@ use crate::programs::{ALL, outcome};
 
 /// One row of the reference.
 #[derive(Debug)]
-struct Row {
-    key: String,
+pub struct Row {
+    pub key: String,
     variable: String,
     default: Option<String>,
     text: String,
 }
 
-fn reference() -> Result<Vec<Row>> {
+pub fn reference() -> Result<Vec<Row>> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/service/CONFIGURATION.md");
     let text = std::fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?;
     let rows: Vec<Row> = text.lines().filter_map(row).collect();
@@ -45,7 +45,7 @@ impl Row {
             let (least, greatest) = range.trim_end_matches('.').split_once(" to ").context("not a range")?;
             let (least, greatest): (i64, i64) = (least.parse()?, greatest.parse()?);
             let default = self.default.as_deref().map_or(Ok(least), str::parse::<i64>)?;
-            return Ok([default - 1, default + 1]
+            return Ok([default - 1, default + 1, greatest]
                 .into_iter()
                 .filter(|value| (least..=greatest).contains(value))
                 .map(|value| value.to_string())

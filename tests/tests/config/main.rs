@@ -3,6 +3,7 @@
 //! The list of settings is read from the document that operators read, so that what is documented and what works are held
 //! together.
 
+mod acting;
 mod answers;
 mod documented;
 mod effects;

@@ -197,7 +197,7 @@ impl Rules<'_> {
 
     /// Pairs of which one may not exceed the other.
     fn orders(&mut self, config: &Config) {
-        let (limits, postgres) = (&config.limits, &config.storage.postgres);
+        let (limits, postgres, retention) = (&config.limits, &config.storage.postgres, &config.retention);
         let pairs = [
             (
                 "limits.max_frame_bytes",
@@ -222,6 +222,13 @@ impl Rules<'_> {
                 postgres.min_connections.into(),
                 "storage.postgres.max_connections",
                 postgres.max_connections.into(),
+            ),
+            // A chunk id that is forgotten before its events are could come again and count twice.
+            (
+                "retention.max_age_days",
+                retention.max_age().map_or(u64::MAX, |age| age.as_secs()),
+                "retention.dedupe_horizon_days",
+                retention.dedupe_horizon().map_or(u64::MAX, |horizon| horizon.as_secs()),
             ),
         ];
         for (least, low, greatest, high) in pairs {

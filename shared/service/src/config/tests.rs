@@ -102,6 +102,7 @@ fn every_key_can_be_set_by_its_variable() {
             }
             "limits.idle_timeout_secs" => environment[0].1 = "31",
             "storage.postgres.max_connections" => environment[0].1 = "2",
+            "retention.dedupe_horizon_days" => environment.push(("REFLOW_TRACING_RETENTION__MAX_AGE_DAYS", "7")),
             _ => {}
         }
         let loaded = load(Role::Query, &environment).unwrap_or_else(|errors| panic!("{name}={value}: {errors}"));
@@ -341,7 +342,7 @@ fn the_printed_configuration_loads_back() {
         ("REFLOW_TRACING_NATS_URL", "nats://n1:4222,nats://n2:4222"),
         ("REFLOW_TRACING_POSTGRES_URL", "postgres://reflow@db/traces"),
         ("REFLOW_TRACING_HOST", "0.0.0.0"),
-        ("REFLOW_TRACING_WRITER__SLOT", "7"),
+        ("REFLOW_TRACING_RETENTION__DEDUPE_HORIZON_DAYS", "40"),
         ("REFLOW_TRACING_TELEMETRY__SERVICE_NAME", "quote \" and \\ and # and ü"),
     ];
     for (role, environment) in
@@ -404,12 +405,20 @@ fn derived_values_follow_their_rules() {
         kinds(load(Role::Standalone, &[("REFLOW_TRACING_RETENTION__DEDUPE_HORIZON_DAYS", "6")])),
         [ProblemKind::OutOfRange]
     );
+}
 
-    let mut writer = Writer::default();
-    assert_eq!(writer.slot_for("a", 1), writer.slot_for("a", 1));
-    assert!((0..100).map(|id| writer.slot_for("a", id)).collect::<std::collections::BTreeSet<_>>().len() > 8);
-    writer.slot = Some(300);
-    assert_eq!(writer.slot_for("a", 1), 300);
+#[test]
+fn chunk_ids_are_remembered_as_long_as_their_events() {
+    const AGE: &str = "REFLOW_TRACING_RETENTION__MAX_AGE_DAYS";
+    const HORIZON: &str = "REFLOW_TRACING_RETENTION__DEDUPE_HORIZON_DAYS";
+    for (age, horizon) in [("30", "29"), ("8", "7"), ("0", "36500")] {
+        let problems = kinds(load(Role::Standalone, &[(AGE, age), (HORIZON, horizon)]));
+        assert_eq!(problems, [ProblemKind::Contradiction], "{age} {horizon}");
+    }
+    for settings in [&[(AGE, "30"), (HORIZON, "30")][..], &[(AGE, "1"), (HORIZON, "7")], &[(AGE, "400")], &[(AGE, "0")]]
+    {
+        load(Role::Standalone, settings).unwrap();
+    }
 }
 
 #[test]

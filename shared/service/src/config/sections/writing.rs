@@ -1,9 +1,6 @@
 //! How chunks are written, and how long they are kept.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::super::keys::section;
 
@@ -25,10 +22,6 @@ section! {
         /// alone, again and again while others are stored, goes to the dead letters.
         commit_timeout_secs: u64 = 60, in 1..=3_600;
         because "a commit takes milliseconds; what takes a minute waits for something that may never come"
-        /// Number of this writer among those that run at once; two with the same number wait for each other on busy
-        /// flows, which costs time, never a count. Unset: made of host name and process id.
-        slot: Option<u16> = None, in 0..=1_023;
-        because "a writer can tell itself apart"
     }
 }
 
@@ -41,8 +34,8 @@ section! {
         /// Bytes that the store may take; beyond it the oldest hours go. 0: no bound.
         max_bytes: u64 = 0, in 0..=1_125_899_906_842_624;
         because "only the operator knows the disk"
-        /// Days that chunk ids are remembered, so that a batch sent again counts once; at least 7. Unset: as long as the
-        /// events, at least 7.
+        /// Days that chunk ids are remembered, so that a batch sent again counts once; at least 7, and no fewer than the events
+        /// are kept. Unset: as long as the events, at least 7.
         dedupe_horizon_days: Option<u32> = None, in 7..=36_500;
         because "a client that was cut off for a week may still send its batches again"
         /// Seconds without an event after which a trace that nobody ended counts as ended.
@@ -78,16 +71,6 @@ impl Writer {
     /// How long a transaction may take.
     pub fn commit_timeout(&self) -> Duration {
         Duration::from_secs(self.commit_timeout_secs)
-    }
-
-    /// This writer's number: the configured one, or one of 16 made of what tells processes apart. 16, because each
-    /// number has its own rollup rows, and a restart brings a new process id.
-    pub fn slot_for(&self, host: &str, process_id: u32) -> u16 {
-        self.slot.unwrap_or_else(|| {
-            let mut hasher = DefaultHasher::new();
-            (host, process_id).hash(&mut hasher);
-            u16::try_from(hasher.finish() % 16).unwrap_or_default()
-        })
     }
 }
 
