@@ -117,6 +117,9 @@ pub(crate) fn unanswered(limits: &SessionLimits, error: BusError) -> Refusal {
             "no query service answers at the moment; ask again (is a reflow-query running on the same bus?)",
         )
         .retryable(),
+        BusErrorKind::TooLarge => {
+            Refusal::new(Code::LimitExceeded, "question_size", format!("too large for the bus: {}", error.reason))
+        }
         _ => Refusal::new(Code::InternalError, "history_failed", "history could not be read"),
     }
 }

@@ -67,12 +67,13 @@ impl HistoryClient for NatsHistory {
         let inbound = client.subscribe(inbox.clone()).await.map_err(|error| unavailable(&error.to_string()))?;
         let mut headers = HeaderMap::new();
         headers.insert(DEADLINE_MS, deadline.as_millis().to_string());
+        let size = question.len();
         let sent = client.publish_with_reply_and_headers(ASK, inbox.clone(), headers, question).await;
         sent.map_err(|error| match error.kind() {
             async_nats::client::PublishErrorKind::MaxPayloadExceeded => {
+                let max = client.max_payload();
                 let reason = format!(
-                    "the question is larger than the nats server takes (max_payload = {})",
-                    client.max_payload()
+                    "a question of {size} bytes is larger than the nats server takes (max_payload = {max}, headers included)"
                 );
                 BusError::new(BusErrorKind::TooLarge, CONTEXT, reason)
             }

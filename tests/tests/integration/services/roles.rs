@@ -6,6 +6,7 @@ use reflow_tracing_tests::{
     frames::{self, Batch},
     http,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{batches, record_all};
@@ -71,6 +72,29 @@ async fn any_collector_answers_what_the_query_service_answers() -> Result<()> {
         ensure!(one == other, "{question} is answered with {one:.300} and with {other:.300}");
         ensure!(one.get("Error").is_none(), "{question} is answered with {one:.300}");
     }
+    Ok(())
+}
+
+/// The query service takes it in a frame; between collector and query service it is a message of the bus.
+#[tokio::test]
+async fn a_question_too_large_for_the_bus_is_refused_with_its_size() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    let mut collector = cluster.collectors[0].connect_v2().await?;
+    let long = "x".repeat(2_000_000);
+    for question in [
+        frames::query_traces(&frames::Query::all().flow(&long)),
+        frames::query_traces(&frames::Query::all().actor(&long)),
+        frames::get_flow_versions(&long),
+        json!({"GetTrace": {"trace_id": Uuid::new_v4(), "request_id": long}}),
+    ] {
+        let answer = collector.ask(&question).await?;
+        let error = &answer["Error"];
+        ensure!(error["code"] == "LimitExceeded" && error["retryable"] == false, "{answer:.300}");
+        let reason = answers::refusal(&answer)?;
+        ensure!(reason.contains(" bytes is larger than") && reason.contains("max_payload"), "{reason:.300}");
+        ensure!(error["request_id"] == question["GetTrace"]["request_id"], "not echoed: {answer:.300}");
+    }
+    assert_eq!(collector.ask(&frames::ping()).await?, "Pong");
     Ok(())
 }
 
