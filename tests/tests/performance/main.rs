@@ -7,7 +7,9 @@ mod meter;
 mod senders;
 
 use anyhow::{Context, Result, ensure};
-use reflow_tracing_tests::{Cluster, Ledger, Process, Service, answers, events, eventually, frames, patience};
+use reflow_tracing_tests::{
+    Cluster, Ledger, Process, Service, Tables, answers, events, eventually, frames, patience, tables::Counts,
+};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
@@ -21,6 +23,7 @@ use crate::{
 const BATCHED: usize = if cfg!(debug_assertions) { 100_000 } else { 500_000 };
 const SINGLE: usize = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
 const SENDERS: usize = 4;
+const STORED: &str = "reflow_writer_stored_events_total";
 /// Far above what each needs, far below what a queue without bounds would take.
 const MEMORY_BYTES: u64 = 256 << 20;
 
@@ -34,22 +37,28 @@ async fn every_path_takes_load_and_loses_nothing() -> Result<()> {
 
 async fn batches_to_sqlite() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let service = Service::standalone().sqlite(&folder.path().join("traces.db")).start().await?;
+    let database = folder.path().join("traces.db");
+    let service = Service::standalone().sqlite(&database).start().await?;
     let batches = batches(BATCHED);
     let frames = frames_of(&batches);
     let meter = Meter::start("v2 batches, reflow-tracing, SQLite", &[("reflow-tracing", service.process())])?;
     send_batches(&service.url(), SENDERS, &batches, &frames).await?;
     meter.stop(BATCHED, MEMORY_BYTES)?;
-    Ledger::of_acked(&batches).check_traces(&service).await
+    stored_once(service.metrics().await?.sum(STORED, &[]), BATCHED)?;
+    Ledger::of_acked(&batches).check_all(database.as_path(), &service).await
 }
 
 async fn single_events_to_sqlite() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let service = Service::standalone().sqlite(&folder.path().join("traces.db")).start().await?;
+    let database = folder.path().join("traces.db");
+    let service = Service::standalone().sqlite(&database).start().await?;
     let (traces, frames) = single_events();
     let meter = Meter::start("v1 single events, reflow-tracing, SQLite", &[("reflow-tracing", service.process())])?;
     send_events(&service.url(), &frames).await?;
     meter.stop(SINGLE, MEMORY_BYTES)?;
+    // Readers leave out doubles: what lies in the store is told by what counted it.
+    stored_once(service.metrics().await?.sum(STORED, &[]), SINGLE)?;
+    counted_once(Tables::from(database.as_path()), SINGLE).await?;
     check_single_events(&service, &traces).await
 }
 
@@ -61,6 +70,7 @@ async fn batches_to_postgres() -> Result<()> {
     send_batches(&cluster.collectors[0].url(), SENDERS, &batches, &frames).await?;
     stored(&cluster, BATCHED).await?;
     meter.stop(BATCHED, MEMORY_BYTES)?;
+    stored_once(Some(cluster.written(STORED, &[]).await?), BATCHED)?;
     Ledger::of_acked(&batches).check_all(&cluster.postgres, &cluster.queries[0]).await
 }
 
@@ -72,9 +82,8 @@ async fn single_events_to_postgres() -> Result<()> {
     stored(&cluster, SINGLE).await?;
     meter.stop(SINGLE, MEMORY_BYTES)?;
     check_single_events(&cluster.queries[0], &traces).await?;
-    let stored = cluster.written("reflow_writer_stored_events_total", &[]).await?;
-    ensure!(stored == SINGLE as f64, "{stored} events are stored of {SINGLE} that were sent once each");
-    Ok(())
+    stored_once(Some(cluster.written(STORED, &[]).await?), SINGLE)?;
+    counted_once(Tables::from(&cluster.postgres), SINGLE).await
 }
 
 fn processes(cluster: &Cluster) -> [(&'static str, &Process); 4] {
@@ -89,11 +98,24 @@ fn processes(cluster: &Cluster) -> [(&'static str, &Process); 4] {
 /// Returns when so many events are stored: an ack over NATS comes before that.
 async fn stored(cluster: &Cluster, events: usize) -> Result<()> {
     eventually(patience(), || async {
-        let stored = cluster.written("reflow_writer_stored_events_total", &[]).await?;
+        let stored = cluster.written(STORED, &[]).await?;
         ensure!(stored >= events as f64, "{stored} of {events} events are stored");
         Ok(())
     })
     .await
+}
+
+/// What the writer has counted is what was sent, and no more.
+fn stored_once(stored: Option<f64>, events: usize) -> Result<()> {
+    ensure!(stored == Some(events as f64), "{stored:?} events are stored of {events} that were sent once each");
+    Ok(())
+}
+
+/// So is every count in the store.
+async fn counted_once(tables: Tables<'_>, events: usize) -> Result<()> {
+    let (counts, events) = (tables.counts().await?, events as u64);
+    ensure!(counts == Counts { rows: events, summaries: events, rollups: events }, "{counts:?}, {events} were sent");
+    Ok(())
 }
 
 type Traces = Vec<(Uuid, Vec<Value>)>;
