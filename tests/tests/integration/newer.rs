@@ -50,6 +50,19 @@ async fn request_ids_are_echoed_and_left_out_where_not_given() -> Result<()> {
         query["QueryTraces"]["request_id"] = request_id.clone();
         assert_eq!(client.ask(&query).await?["QueryResults"]["request_id"], request_id);
     }
+    // Nor is it lost where the request itself cannot be understood.
+    for request_id in [json!("r-2"), json!(18), json!({"of": ["mine"]})] {
+        for wrong in [
+            json!({"GetTrace": {"trace_id": "x", "request_id": request_id}}),
+            json!({"QueryTraces": {"query": {"limit": -1}, "request_id": request_id}}),
+            json!({"AskTrace": {"request_id": request_id}}),
+        ] {
+            let answer = client.ask(&wrong).await?;
+            ensure!(answer["Error"]["request_id"] == request_id, "{wrong} is answered with {answer}");
+        }
+    }
+    let answer = client.ask(&json!({"GetTrace": {"trace_id": "x"}})).await?;
+    ensure!(answer["Error"].get("request_id").is_none(), "an echo of nothing: {answer}");
     let plain = client.ask(&frames::get_trace(trace_id)).await?;
     ensure!(plain["TraceData"].get("request_id").is_none(), "an echo of nothing");
     Ok(())

@@ -206,6 +206,13 @@ impl<'a> Request<'a> {
             other => Err(RequestError::Unknown { name: other.chars().take(64).collect() }),
         }
     }
+
+    /// The `request_id` of a frame that [`Self::parse`] refuses, where one can be found, so that its sender knows which it was.
+    pub fn request_id(frame: &str) -> Option<Box<RawValue>> {
+        let tagged: Tagged<'_> = serde_json::from_str(frame).ok()?;
+        let Identified { request_id } = serde_json::from_str(tagged.body?.get()).ok()?;
+        request_id
+    }
 }
 
 #[derive(Deserialize)]
@@ -219,6 +226,11 @@ struct RecordEvent<'a> {
     trace_id: Uuid,
     #[serde(borrow)]
     event: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Identified {
+    request_id: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]

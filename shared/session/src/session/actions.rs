@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use reflow_tracing_protocol::wire::{BatchFrame, BatchHeader, Code, Response, SubscribeRequest};
+use reflow_tracing_protocol::wire::{BatchFrame, BatchHeader, Code, Request, Response, SubscribeRequest};
+use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
@@ -27,7 +28,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         match message {
             Message::Text(frame) => match dispatch::text(&frame) {
                 Ok(understood) => self.act(understood, Some(frame), taken),
-                Err(refusal) => self.refuse(refusal),
+                Err(refusal) => {
+                    let answer = self.refusal(refusal, Request::request_id(&frame));
+                    self.ready(answer);
+                }
             },
             Message::Binary(frame) if self.v2 && BatchFrame::matches(&frame) => match dispatch::batch(&frame) {
                 Ok(understood) => self.act(understood, None, taken),
@@ -175,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             return answer;
         }
         let message = format!("session has {max} subscriptions (max_subscriptions); end some, or open another session");
-        self.refusal(Refusal::new(Code::LimitExceeded, "subscriptions", message))
+        self.refusal(Refusal::new(Code::LimitExceeded, "subscriptions", message), None)
     }
 
     /// Gives a frame's work its place behind what has been gathered.
@@ -189,15 +193,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        let answer = self.refusal(refusal);
+        let answer = self.refusal(refusal, None);
         self.ready(answer);
     }
 
     /// Counts a refusal and puts it into the peer's words.
-    fn refusal(&self, refusal: Refusal) -> Answer {
+    fn refusal(&self, refusal: Refusal, request_id: Option<Box<RawValue>>) -> Answer {
         self.shared.metrics.frames.with_label_values(&["refused"]).inc();
         self.shared.metrics.refused.with_label_values(&[refusal.reason]).inc();
-        refusal.answer(self.dialect(), None, None)
+        refusal.answer(self.dialect(), None, request_id)
     }
 
     pub(super) fn dialect(&self) -> Dialect {
