@@ -1,7 +1,7 @@
 //! What is done beside writing: compaction, retention, and looking at the bus and the store.
 //!
-//! Guarantee: none of it can stop the writer. A run that fails or panics is counted and logged, and the next one comes as if
-//! nothing had been. A stop waits for the run under way, or drops it: every one is one transaction or none.
+//! Guarantee: none of it can stop the writer. A run that fails, panics or gets no answer for very long is counted and logged, and the
+//! next one comes as if nothing had been. A stop waits for the run under way, or drops it: every one is one transaction or none.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use reflow_tracing_bus::{Bus, BusError};
 use reflow_tracing_service::{spans, work_span};
 use reflow_tracing_store::{Store, StoreError};
 use tokio::task::{JoinSet, spawn};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, Span, field::Empty};
@@ -77,13 +77,18 @@ impl Background {
             // A task of its own, so that a panic ends only this run; dropped with this loop.
             let span = task.span();
             let run = AbortOnDropHandle::new(spawn(self.clone().once(task, stop.clone()).instrument(span.clone())));
-            let result = match run.await {
-                Ok(Ok(())) => "ok",
-                Ok(Err(error)) => {
+            let result = match timeout(self.options.run_timeout, run).await {
+                Ok(Ok(Ok(()))) => "ok",
+                Ok(Ok(Err(error))) => {
                     tracing::warn!(task = task.name(), %error, "background run failed");
                     "error"
                 }
-                Err(error) => {
+                Err(_) => {
+                    let seconds = self.options.run_timeout.as_secs();
+                    tracing::warn!(task = task.name(), seconds, "background run was given up, it took too long");
+                    "error"
+                }
+                Ok(Err(error)) => {
                     tracing::error!(task = task.name(), %error, "background run panicked");
                     "panic"
                 }
@@ -127,11 +132,12 @@ impl Background {
         Ok(())
     }
 
-    /// Step by step until there is nothing more to do.
+    /// Step by step until there is nothing more to do, or half of the time is over: the next run goes on.
     async fn compact(&self, stop: &CancellationToken) -> Result<(), StoreError> {
         let Some(compaction) = &self.options.compact else { return Ok(()) };
         let (mut traces, mut chunks) = (0, 0);
-        while !stop.is_cancelled() {
+        let began = Instant::now();
+        while !stop.is_cancelled() && began.elapsed() < self.options.run_timeout / 2 {
             let now_us = (self.options.clock)();
             let outcome = self.store.compact(&compaction.policy(now_us), now_us).await?;
             self.metrics.compacted(&outcome);

@@ -44,6 +44,8 @@ pub struct BackgroundOptions {
     pub lag_interval: Duration,
     /// Between two looks at the size of the store.
     pub stats_interval: Duration,
+    /// A run that takes longer is given up, and the next one tries again.
+    pub run_timeout: Duration,
     /// The time, µs since the epoch.
     pub clock: fn() -> i64,
 }
@@ -115,6 +117,8 @@ impl BackgroundOptions {
             upkeep_interval: retention.compaction_interval(),
             lag_interval: Duration::from_secs(5),
             stats_interval: Duration::from_secs(30),
+            // Far above what a run takes: a connection that was cut off without a word would hold it for ever.
+            run_timeout: Duration::from_secs(3_600),
             clock: system_clock,
         }
     }

@@ -104,9 +104,15 @@ pub struct FakeBus {
     queue: Arc<Mutex<VecDeque<(u64, u64, Bytes)>>>,
     arrived: Arc<Notify>,
     pub dead_letters_fail: bool,
+    /// `lag` never answers.
+    lag_hangs: bool,
 }
 
 impl FakeBus {
+    pub fn that_hangs() -> Self {
+        Self { lag_hangs: true, ..Self::default() }
+    }
+
     pub fn send(&self, id: u64, message: Bytes) {
         self.queue.lock().unwrap().push_back((id, 1, message));
         self.arrived.notify_one();
@@ -203,6 +209,9 @@ impl Bus for FakeBus {
     }
 
     async fn lag(&self) -> Result<Lag, BusError> {
+        if self.lag_hangs {
+            return std::future::pending().await;
+        }
         Err(BusError::new(BusErrorKind::Unavailable, "lag", "away"))
     }
 

@@ -10,7 +10,7 @@ use reflow_tracing_service::{Config, Metrics};
 use reflow_tracing_store::{EvictionPolicy, MemoryStore, Store};
 use tokio_util::sync::CancellationToken;
 
-use super::fake::message;
+use super::fake::{FakeBus, message};
 use crate::{Background, BackgroundOptions, NoHooks, Writer, WriterMetrics, WriterOptions};
 
 #[tokio::test]
@@ -55,6 +55,31 @@ async fn what_was_published_is_stored_once_and_told_by_the_metrics() {
     beside.await.unwrap();
     assert!(metrics.undocumented().is_empty(), "{:?}", metrics.undocumented());
     assert!(crate::writer_metrics().iter().all(|doc| doc.check().is_ok()));
+}
+
+#[tokio::test]
+async fn a_background_run_without_an_answer_is_given_up_and_the_next_one_comes() {
+    let bus = Arc::new(FakeBus::that_hangs());
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(10, EvictionPolicy::Lru));
+    let metrics = Metrics::try_new("test").unwrap();
+    let options = BackgroundOptions {
+        lag_interval: Duration::from_millis(1),
+        run_timeout: Duration::from_millis(10),
+        ..BackgroundOptions::of(&Config::default())
+    };
+    let stop = CancellationToken::new();
+    let background = Background::new(bus, store, options, WriterMetrics::register(&metrics).unwrap());
+    let running = tokio::spawn(background.run(stop.clone()));
+    let given_up_twice = async {
+        let name = r#"reflow_writer_task_runs_total{result="error",task="lag"} "#;
+        let runs = |line: &str| line.strip_prefix(name)?.parse::<u64>().ok();
+        while !metrics.render().unwrap().lines().filter_map(runs).any(|runs| runs >= 2) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), given_up_twice).await.expect("runs are given up");
+    stop.cancel();
+    running.await.unwrap();
 }
 
 #[tokio::test]
