@@ -64,6 +64,23 @@ def test_selectors_match_the_pods_they_are_meant_for_and_no_others(name):
         assert [component(service) for service in chosen] == [component(monitor)]
 
 
+def test_a_label_for_everything_and_one_for_a_part_are_one_label():
+    """The nearer one counts; a key that stood twice would be refused by what reads the objects."""
+    values = merged(case("everything"), {"commonLabels": {"team": "all", "tier": "traces"}})
+    for part in COMPONENTS:
+        values = merged(values, {part: {"podLabels": {"team": part}}})
+    for kind in ("serviceMonitor", "prometheusRule", "dashboards"):
+        values = merged(values, {"monitoring": {kind: {"labels": {"team": kind}}}})
+    objects = render(values)
+    for part in COMPONENTS:
+        labels = objects.one("Deployment", part)["spec"]["template"]["metadata"]["labels"]
+        assert (labels["team"], labels["tier"]) == (part, "traces")
+        assert objects.one("Deployment", part)["metadata"]["labels"]["team"] == "all"
+        assert objects.one("ServiceMonitor", part)["metadata"]["labels"]["team"] == "serviceMonitor"
+    assert objects.one("PrometheusRule")["metadata"]["labels"]["team"] == "prometheusRule"
+    assert objects.one("ConfigMap", "dashboards")["metadata"]["labels"]["team"] == "dashboards"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_pods_are_spread_over_zones_and_nodes(name):
     for thing, pod in pods(rendered(name).of("Deployment", "StatefulSet")):

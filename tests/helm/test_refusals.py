@@ -6,6 +6,7 @@ import pytest
 from chart import EXTERNAL, case, merged, render
 
 SQLITE = {"store": {"backend": "sqlite"}, "bus": EXTERNAL["bus"], "writer": {"replicas": 1}, "query": {"replicas": 1}}
+PUBLIC = {"namespace": "gateways", "name": "public"}
 IN_CHART = {"nats": {"enabled": True}, "postgres": {"enabled": True}}
 
 
@@ -77,6 +78,27 @@ REFUSED = {
     "an impatient ingress": (
         merged(EXTERNAL, {"query": {"ingress": {"enabled": True, "host": "h", "websocketTimeoutSecs": 30}}}),
         "pings come only every 30 s",
+    ),
+    "one host for programs and people": (
+        merged(EXTERNAL, {part: {"ingress": {"enabled": True, "host": "h"}} for part in ("collector", "query")}),
+        "collector.ingress.host and query.ingress.host are both h",
+    ),
+    "one gateway for programs and people": (
+        merged(
+            EXTERNAL,
+            {part: {"httpRoute": {"enabled": True, "parentRefs": [PUBLIC]}} for part in ("collector", "query")},
+        ),
+        "both lead every host of gateway gateways/public to `/`",
+    ),
+    "one host of a gateway for programs and people": (
+        merged(
+            EXTERNAL,
+            {
+                "collector": {"httpRoute": {"enabled": True, "parentRefs": [PUBLIC], "hostnames": ["a", "h"]}},
+                "query": {"httpRoute": {"enabled": True, "parentRefs": [PUBLIC], "hostnames": ["h", "b"]}},
+            },
+        ),
+        "both lead h of gateway gateways/public to `/`",
     ),
     "a route to nowhere": (merged(EXTERNAL, {"query": {"httpRoute": {"enabled": True}}}), "query.httpRoute.parentRefs"),
     "a policy before another port": (
@@ -150,6 +172,17 @@ def test_a_release_whose_name_no_service_can_have_is_refused():
     [mistake] = refusal(EXTERNAL, name="2nd-try")
     assert "2nd-try" in mistake and "fullnameOverride" in mistake
     assert render(merged(EXTERNAL, {"fullnameOverride": "second-try"}), name="2nd-try")
+
+
+def test_two_controllers_may_serve_one_host_and_two_hosts_one_gateway():
+    """Inside and outside, say: each controller has its own address."""
+    ingress = {part: {"ingress": {"enabled": True, "host": "h", "className": part}} for part in ("collector", "query")}
+    assert len(render(merged(EXTERNAL, ingress)).of("Ingress")) == 2
+    routes = {
+        part: {"httpRoute": {"enabled": True, "parentRefs": [PUBLIC], "hostnames": [part]}}
+        for part in ("collector", "query")
+    }
+    assert len(render(merged(EXTERNAL, routes)).of("HTTPRoute")) == 2
 
 
 def test_one_mistake_is_told_alone():

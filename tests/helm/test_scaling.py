@@ -45,7 +45,7 @@ def test_writers_scale_by_lag_where_it_is_measured():
     scaled = rendered("production").one("ScaledObject")["spec"]
     [trigger] = scaled["triggers"]
     assert trigger["type"] == "nats-jetstream"
-    assert trigger["metadata"]["natsServerMonitoringEndpoint"] == "nats.messaging.svc:8222"
+    assert trigger["metadata"]["natsServerMonitoringEndpoint"] == "nats-headless.messaging.svc:8222"
     # What the services declare on the server.
     subjects = (ROOT / "shared/bus/src/nats/subjects.rs").read_text()
     for key in ("stream", "consumer"):

@@ -161,8 +161,40 @@ everything would be called {{ $name }}…, but the name of a Service begins with
 {{- end }}
 {{- end -}}
 
+{{/* Protocol and page are both at `/`: one host, or one gateway, leads to one of them. */}}
+{{- define "reflow-tracing.checks.addresses" -}}
+{{- $collector := .Values.collector }}
+{{- $query := .Values.query }}
+{{- if and $collector.ingress.enabled $query.ingress.enabled $collector.ingress.host }}
+{{- if and (eq $collector.ingress.host $query.ingress.host) (eq $collector.ingress.className $query.ingress.className) }}
+collector.ingress.host and query.ingress.host are both {{ $query.ingress.host }}, and both services are at `/`: give each a host of its own
+{{- end }}
+{{- end }}
+{{- if and $collector.httpRoute.enabled $query.httpRoute.enabled }}
+{{- $taken := include "reflow-tracing.checks.routes" $collector.httpRoute | fromJsonArray }}
+{{- range include "reflow-tracing.checks.routes" $query.httpRoute | fromJsonArray }}
+{{- if has . $taken }}
+collector.httpRoute and query.httpRoute both lead {{ . }} to `/`: give each hostnames of its own
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What a route takes, as JSON: each host name at each gateway. */}}
+{{- define "reflow-tracing.checks.routes" -}}
+{{- $routes := list }}
+{{- $hostnames := .hostnames | default (list "every host") }}
+{{- range $parent := .parentRefs }}
+{{- range $hostnames }}
+{{- $routes = append $routes (printf "%s of gateway %s" . (compact (list $parent.namespace $parent.name $parent.sectionName) | join "/")) }}
+{{- end }}
+{{- end }}
+{{- toJson $routes }}
+{{- end -}}
+
 {{- define "reflow-tracing.checks" -}}
 {{- include "reflow-tracing.checks.names" . }}
+{{- include "reflow-tracing.checks.addresses" . }}
 {{- include "reflow-tracing.checks.connections" . }}
 {{- include "reflow-tracing.checks.sqlite" . }}
 {{- range $component := list "collector" "writer" "query" }}

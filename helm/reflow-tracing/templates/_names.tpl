@@ -32,13 +32,14 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
+{{/* `more`, where it is there, are further labels, which go before `commonLabels`. */}}
 {{- define "reflow-tracing.labels" -}}
 {{ include "reflow-tracing.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 app.kubernetes.io/part-of: reflow-tracing
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .root.Values.commonLabels }}
+{{- with mergeOverwrite (deepCopy .root.Values.commonLabels) (deepCopy (.more | default dict)) }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}

@@ -182,10 +182,7 @@ spec:
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
 metadata:
-  {{- include "reflow-tracing.metadata" . | nindent 2 }}
-    {{- with $monitor.labels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+  {{- include "reflow-tracing.metadata" (merge (dict "more" $monitor.labels) .) | nindent 2 }}
 spec:
   # `collector`, `writer`, `query`: what dashboards show as job.
   jobLabel: app.kubernetes.io/component

@@ -35,10 +35,7 @@ annotations:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 labels:
-  {{- include "reflow-tracing.labels" . | nindent 2 }}
-  {{- with .values.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "reflow-tracing.labels" (merge (dict "more" .values.podLabels) .) | nindent 2 }}
 {{- end -}}
 
 {{- define "reflow-tracing.podBasics" -}}
