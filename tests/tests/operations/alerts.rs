@@ -9,8 +9,8 @@ use crate::dashboard::{dashboard, deploy, panels};
 use crate::metrics::{alert_expressions, check_exported};
 use crate::scene::Scene;
 
-/// Panels that have nothing to show while all is well, by their titles.
-const EMPTY_WHEN_WELL: [&str; 1] = ["Oldest chunk waiting"];
+/// What panels ask and what has no series while all is well.
+const EMPTY_WHEN_WELL: [&str; 1] = ["max(reflow_bus_lag_oldest_seconds{job=~\".*\",instance=~\".*\"})"];
 
 #[tokio::test]
 async fn promtool_accepts_rules_and_configuration() -> Result<()> {
@@ -75,19 +75,19 @@ async fn a_real_prometheus_has_data_for_every_panel_and_fires() -> Result<()> {
     // Between two scrapes, so that rates have something to rise by.
     scene.traffic().await?;
 
+    // Each target by itself: one that asks for a label's value that there is not would hide behind its neighbours.
     for panel in panels(&dashboard()?)? {
-        eventually(patience(), || async {
-            let mut series = 0;
-            for expression in &panel.expressions {
-                let expression =
-                    expression.replace("$__rate_interval", "1m").replace("$job", ".*").replace("$instance", ".*");
-                series += prometheus.query(&expression).await.with_context(|| expression.clone())?.len();
-            }
-            ensure!(series > 0 || EMPTY_WHEN_WELL.contains(&panel.title.as_str()), "no data");
-            Ok(())
-        })
-        .await
-        .with_context(|| format!("panel {:?} in row {:?}", panel.title, panel.row))?;
+        for expression in &panel.expressions {
+            let expression =
+                expression.replace("$__rate_interval", "1m").replace("$job", ".*").replace("$instance", ".*");
+            eventually(patience(), || async {
+                let series = prometheus.query(&expression).await?.len();
+                ensure!(series > 0 || EMPTY_WHEN_WELL.contains(&expression.as_str()), "no data");
+                Ok(())
+            })
+            .await
+            .with_context(|| format!("panel {:?} in row {:?}: {expression}", panel.title, panel.row))?;
+        }
     }
 
     // One letter lay there already; the rule looks an hour back, where this Prometheus saw nothing.

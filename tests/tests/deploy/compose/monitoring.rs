@@ -122,7 +122,8 @@ pub async fn everything_is_scraped(monitoring: &Monitoring, events: f64) -> Resu
         let accepted = number("sum(reflow_session_events_total{result=\"accepted\"})").await?;
         let stored = number("sum(reflow_writer_stored_events_total)").await?;
         ensure!(accepted >= events && stored >= events, "{accepted} accepted, {stored} stored");
-        let servers = number("min(haproxy_backend_active_servers{proxy=~\"collectors|queries\"})").await?;
+        let servers = "min(haproxy_backend_active_servers{job=\"reflow-haproxy\",proxy=~\"collectors|queries\"})";
+        let servers = number(servers).await?;
         ensure!(servers == 2.0, "haproxy sees {servers} servers");
         // What the alert asks for.
         let free =
