@@ -4,7 +4,8 @@
 //! be given away by what lies in it. It is tried again at every start: a backup that root copied back is taken over, too.
 
 use std::{
-    fmt, fs,
+    fmt,
+    fs::{self, DirEntry},
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
@@ -69,30 +70,54 @@ pub struct Problem {
     reason: Errno,
 }
 
-/// Whether this process can make files in the folder, and write the files that are there.
+/// Whether this process can make files in the folder and in those below it, and write the files that are there. As taking
+/// over, it follows no symbolic link and stays on the folder's file system.
 ///
 /// # Errors
 ///
 /// The first thing that it cannot write.
 pub fn check(folder: &Path) -> Result<(), Problem> {
-    let refused = |path: &Path, reason| Problem { path: path.to_owned(), reason };
-    access(folder, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).map_err(|reason| refused(folder, reason))?;
-    let entries = fs::read_dir(folder).map_err(|error| refused(folder, errno_of(&error)))?;
-    for entry in entries.flatten() {
-        // `lost+found` of a disk of its own is root's for good reason, and no file.
-        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            let path = entry.path();
-            access(&path, Access::READ_OK | Access::WRITE_OK).map_err(|reason| refused(&path, reason))?;
+    let device = fs::metadata(folder).map_err(|error| Problem::of(folder, &error))?.dev();
+    check_below(folder, device)
+}
+
+fn check_below(folder: &Path, device: u64) -> Result<(), Problem> {
+    can(folder, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?;
+    for entry in fs::read_dir(folder).map_err(|error| Problem::of(folder, &error))? {
+        let entry = entry.map_err(|error| Problem::of(folder, &error))?;
+        match check_entry(&entry, device) {
+            // Another service that shares the folder has removed it meanwhile.
+            Err(problem) if problem.reason == Errno::NOENT => {}
+            checked => checked?,
         }
     }
     Ok(())
 }
 
-fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
+fn check_entry(entry: &DirEntry, device: u64) -> Result<(), Problem> {
+    let path = entry.path();
+    let found = entry.metadata().map_err(|error| Problem::of(&path, &error))?;
+    // `lost+found` of a disk of its own is root's for good reason.
+    if found.dev() != device || entry.file_name() == "lost+found" {
+        Ok(())
+    } else if found.is_dir() {
+        check_below(&path, device)
+    } else if found.is_file() {
+        can(&path, Access::READ_OK | Access::WRITE_OK)
+    } else {
+        Ok(())
+    }
+}
+
+fn can(path: &Path, wanted: Access) -> Result<(), Problem> {
+    access(path, wanted).map_err(|reason| Problem { path: path.to_owned(), reason })
 }
 
 impl Problem {
+    fn of(path: &Path, error: &std::io::Error) -> Self {
+        Self { path: path.to_owned(), reason: Errno::from_io_error(error).unwrap_or(Errno::IO) }
+    }
+
     /// What to do about it. `taking` is why taking over failed, where it was tried.
     pub fn advice(&self, folder: &Path, user: u32, group: u32, taking: Option<Errno>) -> String {
         let mut text = format!("user {user} cannot write {self}");

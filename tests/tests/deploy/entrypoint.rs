@@ -200,6 +200,30 @@ async fn the_command_that_it_prints_mends_a_folder_that_cannot_be_written() -> R
     scene.ready(&mut process).await
 }
 
+#[tokio::test]
+async fn what_lies_deeper_and_cannot_be_written_is_told_before_the_service_starts() -> Result<()> {
+    let scene = Scene::new()?;
+    std::os::unix::fs::chown(scene.host(), Some(SOMEBODY.uid), Some(SOMEBODY.gid))?;
+    let deep = scene.path("host/dead-letters/old");
+    fs::create_dir_all(&deep)?;
+    fs::write(deep.join("letter"), "root's")?;
+    // What a file system has for itself, and what lies outside, are none of the service's business.
+    fs::create_dir(scene.path("host/lost+found"))?;
+    fs::set_permissions(scene.path("host/lost+found"), fs::Permissions::from_mode(0o700))?;
+    symlink("/etc/passwd", scene.path("host/link"))?;
+    let wrapper = setpriv(SOMEBODY, &[]);
+    let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+    let spec = scene.entrypoint(&scene.mounts()?, &wrapper);
+    for path in ["dead-letters", "dead-letters/old", "dead-letters/old/letter"] {
+        let told = format!("user 4321 cannot write {}: Permission denied", scene.path("data").join(path).display());
+        let refusal = scene.refusal(&spec).await?;
+        ensure!(refusal.contains(&told) && refusal.contains("sudo chown -R 4321:8765"), "{told} in {refusal}");
+        std::os::unix::fs::chown(scene.host().join(path), Some(SOMEBODY.uid), Some(SOMEBODY.gid))?;
+    }
+    let mut process = Process::spawn(&spec)?;
+    scene.ready(&mut process).await
+}
+
 /// What the kernel calls a folder in its list of mounts: the path without that of the disk it lies on.
 fn path_within_its_disk(folder: &Path) -> Result<String> {
     let output = Command::new("findmnt")

@@ -6,3 +6,4 @@ mod grafana;
 mod monitoring;
 mod processes;
 mod promises;
+mod upgrade;

@@ -1,6 +1,10 @@
 //! What the compose files promise, read from what docker-compose makes of them.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use anyhow::{Context, Result, ensure};
 use reflow_tracing_tests::Service;
@@ -129,10 +133,11 @@ fn images_are_pinned_and_ours_are_built_from_stages_that_exist() -> Result<()> {
     let stages: BTreeSet<_> = dockerfile()?.1.into_iter().map(|stage| stage.name).collect();
     for file in [CLUSTER[0], CLUSTER[1], STANDALONE] {
         let config = config(file, &[])?;
-        for (name, service) in services(&config)? {
+        let services = services(&config)?;
+        for (name, service) in &services {
             let image = service["image"].as_str().context("no image")?;
             let (_, tag) = image.rsplit_once(':').with_context(|| format!("{name}: {image} has no tag"))?;
-            if let Some(build) = service["build"].as_object() {
+            if let Some(build) = built(&services, service)? {
                 let target = build["target"].as_str().context("no target")?;
                 ensure!(stages.contains(target), "{name}: the Dockerfile has no stage {target}");
                 ensure!(build["context"] == repository().display().to_string(), "{name}: {}", build["context"]);
@@ -147,6 +152,52 @@ fn images_are_pinned_and_ours_are_built_from_stages_that_exist() -> Result<()> {
                 ensure!(Path::new(&source).exists(), "{name}: nothing at {source} to mount at {target}");
             }
         }
+    }
+    Ok(())
+}
+
+/// How a service's image is built, be it by another service that names the same image; none for an image of others.
+fn built<'a>(services: &BTreeMap<&str, &'a Value>, service: &Value) -> Result<Option<&'a Value>> {
+    let builders: Vec<_> =
+        services.values().filter(|other| other["build"].is_object() && other["image"] == service["image"]).collect();
+    ensure!(builders.len() <= 1, "built {} times at once under one name: {}", builders.len(), service["image"]);
+    Ok(builders.first().map(|builder| &builder["build"]))
+}
+
+#[test]
+fn an_image_is_built_by_one_service_before_the_others_that_use_it_start() -> Result<()> {
+    for file in [CLUSTER[0], CLUSTER[1], STANDALONE] {
+        let config = config(file, &[])?;
+        let services = services(&config)?;
+        let mut named = 0;
+        for (name, service) in &services {
+            if built(&services, service)?.is_some() && service["build"].is_null() {
+                named += 1;
+                // 1.29 builds in this order, and pulls what is not there when its turn has come.
+                let needs = service["depends_on"].as_object().with_context(|| format!("{name} waits for nobody"))?;
+                let builder = needs.keys().find(|on| services[on.as_str()]["image"] == service["image"]);
+                ensure!(builder.is_some(), "{name} does not wait for who builds {}", service["image"]);
+            }
+        }
+        ensure!(file == STANDALONE || named == 1, "{file}: {named} services use an image that another one builds");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_configuration_that_is_read_again_is_mounted_as_a_folder() -> Result<()> {
+    let config = config(CLUSTER[0], &[])?;
+    // Each takes a signal or looks by itself (README: HAProxy, Grafana's dashboards).
+    for (name, inside) in [
+        ("haproxy", "/usr/local/etc/haproxy/haproxy.cfg"),
+        ("prometheus", "/etc/prometheus/prometheus.yml"),
+        ("grafana", "/var/lib/grafana/dashboards/reflow-tracing.json"),
+    ] {
+        let found = bind_mounts(&config["services"][name])?
+            .into_iter()
+            .find_map(|(source, target)| Some(Path::new(&source).join(Path::new(inside).strip_prefix(target).ok()?)));
+        let file = found.with_context(|| format!("{name}: {inside} is not mounted"))?;
+        ensure!(file.is_file(), "{name}: {inside} is {} there, not a file in a mounted folder", file.display());
     }
     Ok(())
 }
