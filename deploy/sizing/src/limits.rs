@@ -7,7 +7,7 @@ use crate::model::{Load, Machines, Plan, at_batch};
 pub const BUSY: f64 = 0.6;
 /// How full a disk may be.
 pub const FULL: f64 = 0.8;
-/// Connections that one collector takes by default (`server.max_connections`).
+/// Connections that one collector, or `reflow-tracing`, takes by default (`server.max_connections`).
 pub const CONNECTIONS: f64 = 10_000.0;
 
 /// One thing that the load uses up.
@@ -82,9 +82,11 @@ pub fn limits(plan: &Plan, figures: &Figures, load: &Load, machines: &Machines) 
     for limit in &mut limits {
         limit.breaks_at = plan.systems as f64 * load.events_per_second / limit.used;
     }
-    if !plan.one_process && load.programs > 0.0 {
-        let used = load.programs / (plan.collectors as f64 * CONNECTIONS);
-        limits.push(Limit::new("connections of programs", used, "more collectors"));
+    if load.programs > 0.0 {
+        let (takers, then) =
+            if plan.one_process { (1, "go over to the services") } else { (plan.collectors, "more collectors") };
+        let used = load.programs / (takers as f64 * CONNECTIONS);
+        limits.push(Limit::new("connections of programs", used, then));
     }
     limits.sort_by(|one, other| other.used.total_cmp(&one.used));
     limits

@@ -13,40 +13,40 @@ use reflow_tracing_sizing::{Figures, Load, Machines, Plan};
 #[command(name = "reflow-sizing", version)]
 struct Args {
     /// Events a second, all programs together.
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = between(0.001, 1e9))]
     events_per_second: f64,
     /// Bytes of an event's JSON.
-    #[arg(long, default_value_t = 622.0, value_parser = positive)]
+    #[arg(long, default_value_t = 622.0, value_parser = between(1.0, 64e6))]
     event_bytes: f64,
-    /// Events a batch, 10000 at most; 1 for programs that use the published crates, which send one event a frame.
-    #[arg(long, default_value_t = 200.0, value_parser = batch)]
+    /// Events a batch, 10000 at most (`limits.max_batch_events`); 1 for programs that use the published crates, which send one event a frame.
+    #[arg(long, default_value_t = 200.0, value_parser = between(1.0, 10_000.0))]
     batch: f64,
     /// Days that events are kept.
-    #[arg(long, default_value_t = 30.0, value_parser = positive)]
+    #[arg(long, default_value_t = 30.0, value_parser = between(0.01, 36_500.0))]
     retention_days: f64,
     /// People who watch live.
-    #[arg(long, default_value_t = 10.0, value_parser = not_negative)]
+    #[arg(long, default_value_t = 10.0, value_parser = between(0.0, 1e6))]
     viewers: f64,
     /// Which part of all events one of them sees, from 0 to 1.
-    #[arg(long, default_value_t = 0.01, value_parser = share)]
+    #[arg(long, default_value_t = 0.01, value_parser = between(0.0, 1.0))]
     viewer_share: f64,
     /// Programs connected at once.
-    #[arg(long, default_value_t = 100.0, value_parser = not_negative)]
+    #[arg(long, default_value_t = 100.0, value_parser = between(0.0, 1e9))]
     programs: f64,
     /// How long the bus shall last while the store is away, in minutes.
-    #[arg(long, default_value_t = 10.0, value_parser = positive)]
+    #[arg(long, default_value_t = 10.0, value_parser = between(0.01, 1e6))]
     outage_minutes: f64,
     /// Cores of a pod, or of the machine that `reflow-tracing` runs on.
-    #[arg(long, default_value_t = 2.0, value_parser = positive)]
+    #[arg(long, default_value_t = 2.0, value_parser = between(0.01, 1_000.0))]
     pod_cores: f64,
     /// Cores of the Postgres server.
-    #[arg(long, default_value_t = 16.0, value_parser = positive)]
+    #[arg(long, default_value_t = 16.0, value_parser = between(0.01, 1_000.0))]
     postgres_cores: f64,
     /// MB a second that each disk writes.
-    #[arg(long, default_value_t = 1_000.0, value_parser = positive)]
+    #[arg(long, default_value_t = 1_000.0, value_parser = between(0.1, 1e6))]
     disk_mb_per_second: f64,
     /// GB of each store's disk.
-    #[arg(long, default_value_t = 16_000.0, value_parser = positive)]
+    #[arg(long, default_value_t = 16_000.0, value_parser = between(0.1, 1e9))]
     disk_gb: f64,
     /// Copies of each chunk on the bus: 1, 3 or 5.
     #[arg(long, default_value_t = 3, value_parser = replicas)]
@@ -98,25 +98,12 @@ fn plan(args: &Args) -> Result<String> {
     Ok(InWords { figures: &figures, load: &load, machines: &machines, plan: &plan }.to_string())
 }
 
-fn not_negative(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
-        _ => Err("a number from 0 up is wanted".to_owned()),
+/// Numbers from one to the other. Beyond what anybody runs a plan would say nothing, and its counts overflow.
+fn between(least: f64, most: f64) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync + 'static {
+    move |text| match text.parse::<f64>() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("a number from {least} to {most} is wanted")),
     }
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    not_negative(text).ok().filter(|number| *number > 0.0).ok_or_else(|| "a number above 0 is wanted".to_owned())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    not_negative(text).ok().filter(|number| *number <= 1.0).ok_or_else(|| "a number from 0 to 1 is wanted".to_owned())
-}
-
-/// What servers take by default (`limits.max_batch_events`).
-fn batch(text: &str) -> Result<f64, String> {
-    let taken = not_negative(text).ok().filter(|number| (1.0..=10_000.0).contains(number));
-    taken.ok_or_else(|| "a number from 1 to 10000 is wanted".to_owned())
 }
 
 /// An even number of copies bears the loss of no more servers than one less, and costs more.

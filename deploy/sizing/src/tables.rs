@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::figures::Figures;
 use crate::limits::{BUSY, FULL};
-use crate::model::{Machines, ONE_PROCESS, Plan};
+use crate::model::{Machines, ONE_PROCESS, ONE_PROCESS_PROGRAMS, Plan};
 use crate::report::{CLUSTER, LAPTOP, ROWS, machines, usual};
 use crate::units::{Bytes, Count};
 
@@ -52,6 +52,12 @@ fn costs(figures: &Figures) -> String {
         let memory = memory.map_or_else(|| "as you set it".to_owned(), |bytes| format!("{:.0} MiB", bytes / MEBIBYTE));
         let _ = writeln!(out, "| {part} | {} | {} | {memory} |", Count(1.0 / batched), Count(1.0 / single));
     }
+    // From its parts: what one more copy of an event costs, which came in a batch.
+    let _ = writeln!(
+        out,
+        "| query service, to live viewers | {} | not measured | not measured |",
+        Count(1.0 / figures.viewing)
+    );
     out
 }
 
@@ -65,10 +71,11 @@ fn assumptions(_: &Figures) -> String {
         )
     };
     format!(
-        "Up to {} events/s: a machine of {} cores with {}. Above: pods of {} cores, {} NATS servers, and a Postgres of {} cores with\n\
+        "Up to {} events/s and {} programs: a machine of {} cores with {}. Above: pods of {} cores, {} NATS servers, and a Postgres of {} cores with\n\
          {}. No part is busier than {:.0} %, no disk fuller than {:.0} %. What more pods cannot help is divided among\n\
          several systems: some programs' collectors, writers and query services on a NATS and a Postgres of their own.\n",
         Count(ONE_PROCESS),
+        Count(ONE_PROCESS_PROGRAMS),
         LAPTOP.pod_cores,
         disk(&LAPTOP),
         CLUSTER.pod_cores,

@@ -44,7 +44,10 @@ fn the_program_plans_and_says_what_breaks_first() {
 #[test]
 fn bad_input_is_told() {
     for (arguments, told) in [
-        (&["--events-per-second", "0"][..], "above 0"),
+        (&["--events-per-second", "0"][..], "from 0.001 to 1000000000"),
+        (&["--events-per-second", "1e300"], "from 0.001 to 1000000000"),
+        (&["--events-per-second", "10", "--pod-cores", "1e-300"], "from 0.01 to 1000"),
+        (&["--events-per-second", "10", "--viewers", "NaN"], "from 0 to 1000000"),
         (&["--events-per-second", "10", "--viewer-share", "2"], "from 0 to 1"),
         (&["--events-per-second", "10", "--batch", "0.5"], "from 1 to 10000"),
         (&["--events-per-second", "10", "--batch", "10001"], "from 1 to 10000"),
@@ -54,5 +57,17 @@ fn bad_input_is_told() {
     ] {
         let (ok, text) = sizing(arguments);
         assert!(!ok && text.contains(told), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn the_largest_and_the_smallest_numbers_that_are_taken_make_a_plan() {
+    let most = "--events-per-second 1e9 --event-bytes 64e6 --batch 1 --retention-days 36500 --viewers 1e6 --viewer-share 1 \
+                --programs 1e9 --outage-minutes 1e6 --pod-cores 0.01 --postgres-cores 0.01 --disk-mb-per-second 0.1 --disk-gb 0.1";
+    let least = "--events-per-second 0.001 --event-bytes 1 --batch 10000 --retention-days 0.01 --viewers 0 --viewer-share 0 \
+                 --programs 0 --outage-minutes 0.01 --pod-cores 1000 --postgres-cores 1000 --disk-mb-per-second 1e6 --disk-gb 1e9";
+    for arguments in [most, least] {
+        let (ok, text) = sizing(&arguments.split_whitespace().collect::<Vec<_>>());
+        assert!(ok && text.contains("breaks first"), "{text}");
     }
 }

@@ -15,8 +15,10 @@
 use crate::figures::{Costs, Figures, MEASURED_BATCH};
 use crate::limits::{BUSY, CONNECTIONS, Limit, limits};
 
-/// Below so many events a second one process with SQLite does it all, in half a core and without a server to look after.
+/// Up to so many events a second one process with SQLite does it all, in half a core and without a server to look after.
 pub const ONE_PROCESS: f64 = 20_000.0;
+/// Programs that may be connected to it: it takes as many connections as a collector does.
+pub const ONE_PROCESS_PROGRAMS: f64 = CONNECTIONS * BUSY;
 /// Connections of one process to Postgres by default (`storage.postgres.max_connections`).
 const POSTGRES_CONNECTIONS: u64 = 10;
 /// What others take of Postgres' connections: the migration, backups, people.
@@ -121,7 +123,7 @@ impl Plan {
     /// The plan for a load on so many systems, whether they bear it or not.
     #[must_use]
     pub fn on(systems: u64, figures: &Figures, load: &Load, machines: &Machines) -> Self {
-        let one_process = load.events_per_second <= ONE_PROCESS;
+        let one_process = load.events_per_second <= ONE_PROCESS && load.programs <= ONE_PROCESS_PROGRAMS;
         let load = Load {
             events_per_second: load.events_per_second / systems as f64,
             programs: load.programs / systems as f64,
