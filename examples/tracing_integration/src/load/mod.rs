@@ -18,7 +18,7 @@ use uuid::Uuid;
 pub use self::args::Args;
 use self::report::{Latency, Process, Report};
 use self::sender::{Load, probe, send};
-use crate::shared::connect::connect_with;
+use crate::shared::connect::{connect_with, shown};
 use crate::shared::ending::all_acked;
 use crate::shared::exit::Interrupted;
 use crate::shared::process::Used;
@@ -51,7 +51,7 @@ pub async fn run(args: Args) -> Result<()> {
     let v1 = Protocol::of(&probing) == Protocol::V1;
     // The tail is no part of the flow's name, so that all runs are one flow, and yet each is found on its own.
     let flow_id = FlowId(format!("performance_test_{}", Uuid::new_v4()));
-    let server_before = server_used(&clients[0], &args.server_url).await;
+    let server_before = server_used(&clients[0]).await;
     let client_before = Used::ours();
 
     let load = Load::try_new(args.duration.is_none().then_some(args.messages))?;
@@ -71,7 +71,7 @@ pub async fn run(args: Args) -> Result<()> {
     clients.push(probing);
 
     let client_after = Used::ours();
-    let server_after = server_used(&clients[0], &args.server_url).await;
+    let server_after = server_used(&clients[0]).await;
     let figures: Vec<ClientMetrics> = clients.iter().map(|client| client.metrics()).collect();
     let acked = figures.iter().map(|figures| figures.events_acked).sum();
     let events_stored = if v1 { None } else { stored(&clients[0], &flow_id, acked).await };
@@ -104,7 +104,7 @@ pub async fn run(args: Args) -> Result<()> {
         events_dropped: sum(ClientMetrics::events_dropped),
         client: Process::between(client_before, client_after, elapsed),
         server: Process::between(server_before, server_after, elapsed),
-        server_url: args.server_url.clone(),
+        server_url: shown(&args.server_url),
     };
     let mut out = stdout();
     match args.json {
@@ -218,9 +218,9 @@ async fn until_done(
     Ok((interrupted, failed))
 }
 
-async fn server_used(client: &TracingClient, server_url: &str) -> Option<Used> {
+async fn server_used(client: &TracingClient) -> Option<Used> {
     let told = client.server_metrics().await.ok().as_ref().and_then(Used::told);
-    told.or_else(|| Used::listener(server_url))
+    told.or_else(|| Used::listener(&client.server_url()?))
 }
 
 /// Events that the history has of this run; `None` when it does not answer. Waits a moment: an ack is no promise of being

@@ -9,6 +9,7 @@ use reflow_tracing_protocol::client::{EventStream, LiveEvent, TracingClient};
 
 use super::args::Args;
 use super::line::line;
+use crate::shared::connect::shown;
 use crate::shared::protocol::Protocol;
 use crate::shared::show::{count, span};
 use crate::shared::stop;
@@ -37,7 +38,7 @@ pub async fn watch(client: &TracingClient, args: &Args) -> Result<()> {
     if args.flow_ids.is_some() {
         protocol.caveat(&mut stderr(), "it may show events of other flows, too")?;
     }
-    writeln!(stderr(), "{DIM}watching {}; ctrl-C ends it{DIM:#}", args.server_url)?;
+    writeln!(stderr(), "{DIM}watching {}; ctrl-C ends it{DIM:#}", shown(&args.server_url))?;
     let (started, mut seen) = (Instant::now(), Seen::default());
     tokio::select! {
         outcome = show(&mut events, args, &mut seen) => outcome?,

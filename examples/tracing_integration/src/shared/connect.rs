@@ -27,7 +27,7 @@ pub async fn connect_with(builder: ClientBuilder) -> Result<TracingClient> {
     let client = builder.build().map_err(|error| Usage(error.to_string()))?;
     if let Err(error) = client.connect_within(WITHIN).await {
         let reason = client.last_error().unwrap_or_else(|| error.to_string());
-        return Err(Unreachable(advice(&client.config().server_url, &reason)).into());
+        return Err(Unreachable(advice(&shown(&client.config().server_url), &reason)).into());
     }
     Ok(client)
 }
@@ -39,10 +39,22 @@ fn advice(server_url: &str, reason: &str) -> String {
     )
 }
 
-/// The address of the server's page, for people: `ws://host:1/` is `http://host:1/`. Of several servers, the first.
+/// Urls with commas between as they may be shown: without names and passwords.
+pub fn shown(server_urls: &str) -> String {
+    let one = |url: &str| match url.trim().split_once("://") {
+        Some((scheme, rest)) => {
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
+            format!("{scheme}://{}", &rest[host..])
+        }
+        None => url.trim().to_owned(),
+    };
+    server_urls.split(',').map(one).collect::<Vec<_>>().join(",")
+}
+
+/// The address of a server's page, for people: `ws://host:1/` is `http://host:1/`.
 pub fn page(server_url: &str) -> String {
-    let first = server_url.split(',').next().unwrap_or_default().trim();
-    let page = first.replacen("ws", "http", 1);
+    let page = server_url.replacen("ws", "http", 1);
     if page.ends_with('/') { page } else { format!("{page}/") }
 }
 
@@ -53,6 +65,12 @@ mod tests {
     #[test]
     fn the_page_is_where_the_protocol_is() {
         assert_eq!(page("ws://127.0.0.1:8080"), "http://127.0.0.1:8080/");
-        assert_eq!(page("wss://news.example/ws/,ws://b"), "https://news.example/ws/");
+        assert_eq!(page("wss://news.example/ws/"), "https://news.example/ws/");
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(shown("ws://me:se@cret@a:1/x@y, wss://b"), "ws://a:1/x@y,wss://b");
+        assert_eq!(shown("ws://me:secret@a?b"), "ws://a?b");
     }
 }

@@ -7,12 +7,14 @@ use anyhow::{Result, ensure};
 use reflow_tracing_protocol::TraceId;
 use reflow_tracing_protocol::client::{ClientMetrics, TracingClient};
 
-use crate::shared::connect::page;
+use crate::shared::connect::{page, shown};
+use crate::shared::names::DEFAULT_SERVER;
 use crate::shared::protocol::Protocol;
-use crate::shared::show::count;
+use crate::shared::show::{count, shell_word};
 use crate::shared::terminal::{DIM, HEAD, NAME};
 
-/// Tells the trace, and where it can be seen: on the server's page, and by `query_client` with these arguments.
+/// Tells the trace, and where it can be seen: on the page of the server that has it, and by `query_client` with these arguments, to be pasted
+/// as they are.
 ///
 /// # Errors
 /// When nobody reads any more.
@@ -20,13 +22,17 @@ pub fn where_to_look(
     out: &mut impl Write,
     trace_id: &TraceId,
     protocol: Protocol,
-    server_url: &str,
-    query: &str,
+    client: &TracingClient,
+    query: &[&str],
 ) -> io::Result<()> {
     writeln!(out, "{HEAD}trace{HEAD:#} {NAME}{trace_id}{NAME:#}")?;
     if protocol == Protocol::V2 {
-        writeln!(out, "{HEAD}look{HEAD:#}  {}", page(server_url))?;
-        writeln!(out, "      {DIM}query_client {query}{DIM:#}")?;
+        let server = client.server_url().unwrap_or_else(|| shown(&client.config().server_url));
+        let server = server.trim_end_matches('/');
+        let elsewhere: &[&str] = if server == DEFAULT_SERVER { &[] } else { &["--server-url", server] };
+        let query: Vec<_> = query.iter().chain(elsewhere).map(|word| shell_word(word)).collect();
+        writeln!(out, "{HEAD}look{HEAD:#}  {}", page(server))?;
+        writeln!(out, "      {DIM}query_client {}{DIM:#}", query.join(" "))?;
     }
     protocol.caveat(out, "it has no page and may keep nothing of this; monitoring_client shows it while it happens")
 }

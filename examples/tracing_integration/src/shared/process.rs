@@ -40,11 +40,10 @@ impl Used {
 
 /// The port of a url of this machine.
 fn local_port(server_url: &str) -> Option<u16> {
-    let first = server_url.split(',').next()?.trim();
-    let authority = first.split("://").nth(1)?.split('/').next()?;
+    let authority = server_url.split("://").nth(1)?.split('/').next()?;
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) => (host, port.parse().ok()?),
-        None if first.starts_with("wss") => (authority, 443),
+        None if server_url.starts_with("wss") => (authority, 443),
         None => (authority, 80),
     };
     ["localhost", "127.0.0.1", "[::1]"].contains(&host).then_some(port)

@@ -65,7 +65,16 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same, cut to so many characters.
+/// A word of a command line that can be pasted into a shell.
+pub fn shell_word(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:,@%+=".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => Cow::Borrowed(word),
+        false => Cow::Owned(format!("'{}'", word.replace('\'', r"'\''"))),
+    }
+}
+
+/// A text from the network on one line, cut to so many characters.
 pub fn cut(text: &str, most: usize) -> String {
     let text = plain(text);
     match text.char_indices().nth(most) {
@@ -94,6 +103,12 @@ mod tests {
     fn times_have_a_fitting_unit() {
         let shown: Vec<String> = [950, 1_500, 2_500_000, 3_000_000_000, 125_000_000_000].map(nanos).into();
         assert_eq!(shown, ["950.00 ns", "1.50 µs", "2.50 ms", "3.00 s", "2 min 05 s"]);
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_part_or_change_them() {
+        let quoted = ["orders", "my flow", "it's", "$HOME", "", "wss://[::1]:8080"].map(shell_word);
+        assert_eq!(quoted, ["orders", "'my flow'", r"'it'\''s'", "'$HOME'", "''", "'wss://[::1]:8080'"]);
     }
 
     #[test]

@@ -81,8 +81,7 @@ pub async fn run(args: Args) -> Result<()> {
         count(figures.events_recorded),
         count(figures.events_acked),
     )?;
-    let query = format!("--flow-id {} --graph text", args.flow_name);
-    where_to_look(&mut out, &trace_id, protocol, &args.server_url, &query)?;
+    where_to_look(&mut out, &trace_id, protocol, &client, &["--flow-id", &args.flow_name, "--graph", "text"])?;
     outcome?;
     delivered?;
     all_acked(std::slice::from_ref(&client))

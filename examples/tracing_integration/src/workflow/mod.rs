@@ -85,8 +85,8 @@ pub async fn run(args: Args) -> Result<()> {
         count(figures.events_recorded),
         count(figures.events_acked),
     )?;
-    let query = format!("--flow-id {FLOW} --limit 1 --analyze --graph text");
-    where_to_look(&mut out, &trace_id, protocol, &args.server_url, &query)?;
+    let query = ["--flow-id", FLOW, "--limit", "1", "--analyze", "--graph", "text"];
+    where_to_look(&mut out, &trace_id, protocol, &client, &query)?;
     if stopped {
         return Err(Interrupted.into());
     }

@@ -4,14 +4,16 @@ use anyhow::{Context, Result, ensure};
 use reflow_tracing_tests::{eventually, patience};
 use serde_json::Value;
 
-use crate::scene::{Running, line_with, run_at, server};
+use crate::scene::{Running, line_with, run_at, run_with, server};
 
 #[tokio::test]
 async fn every_event_is_acked_and_stored_and_the_figures_are_whole() -> Result<()> {
     let server = server().await?;
     let arguments = ["--messages", "3000", "--actors", "6", "--connections", "3", "--json"];
-    let out = run_at(&server, "performance_test", &arguments).await?.ok()?;
+    let url = format!("ws://me:secret@127.0.0.1:{}", server.port());
+    let out = run_with(&url, "performance_test", &arguments).await?.ok()?;
     let report: Value = serde_json::from_str(&out).with_context(|| out.clone())?;
+    assert_eq!(report["server_url"], server.url().trim_end_matches('/'), "a password is not shown");
     let number = |pointer: &str| {
         report.pointer(pointer).and_then(Value::as_f64).with_context(|| format!("no {pointer} in {out}"))
     };

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use reflow_tracing_tests::Service;
 
-use crate::scene::{line_with, run_at, server, watching};
+use crate::scene::{Running, line_with, run_at, server, watching};
 
 #[tokio::test]
 async fn live_events_are_a_line_each_and_filters_hold() -> Result<()> {
@@ -25,6 +25,19 @@ async fn live_events_are_a_line_each_and_filters_hold() -> Result<()> {
     assert!(ended.err.lines().any(|line| line.trim() == "DataFlow         4"), "{}", ended.err);
     let ended = one.end().await?;
     assert_eq!(ended.out.lines().filter(|line| line.contains("ActorCompleted   processor")).count(), 4, "{ended:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_password_in_the_url_is_not_shown() -> Result<()> {
+    let server = server().await?;
+    let url = format!("ws://me:secret@127.0.0.1:{}", server.port());
+    let mut running = Running::start_with(&url, "monitoring_client", &[])?;
+    let told = line_with(&mut running.err, "watching").await?;
+    assert!(told.contains(&format!("watching ws://127.0.0.1:{};", server.port())), "{told}");
+    running.signal("INT").await?;
+    let ended = running.end().await?;
+    assert!(!ended.out.contains("secret") && !ended.err.contains("secret"), "{ended:?}");
     Ok(())
 }
 

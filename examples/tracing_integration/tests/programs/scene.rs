@@ -1,5 +1,7 @@
 //! A server, and programs that are run against it.
 
+use std::iter;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -78,6 +80,19 @@ pub async fn run_at(server: &Service, program: &str, arguments: &[&str]) -> Resu
 pub async fn run_with(url: &str, program: &str, arguments: &[&str]) -> Result<Ended> {
     let arguments: Vec<&str> = arguments.iter().copied().chain(["--server-url", url]).collect();
     run(program, &arguments).await
+}
+
+/// Runs the line of an output that begins with a program's name, as a reader would paste it.
+pub async fn run_printed(out: &str, program: &str) -> Result<String> {
+    let line = out.lines().map(str::trim).find(|line| line.starts_with(program));
+    let line = line.with_context(|| format!("no {program} in {out}"))?;
+    let folder = Path::new(executable(program)).parent().context("no folder")?.to_owned();
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(iter::once(folder).chain(std::env::split_paths(&inherited)))?;
+    let shell = Command::new("bash").args(["-c", line]).env("PATH", path).kill_on_drop(true).output();
+    let output = tokio::time::timeout(2 * patience(), shell).await.with_context(|| format!("no end: {line}"))??;
+    ensure!(output.status.success(), "{line}: {} {}", output.status, String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// A program that runs beside the test.

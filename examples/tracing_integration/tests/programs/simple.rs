@@ -1,9 +1,10 @@
 //! `simple_client`: one whole, ended trace, by its name.
 
 use anyhow::{Context, Result};
+use reflow_tracing_tests::Port;
 use serde_json::json;
 
-use crate::scene::{Running, count, ended_traces, line_with, run_at, server};
+use crate::scene::{Running, count, ended_traces, line_with, run_at, run_printed, run_with, server};
 
 #[tokio::test]
 async fn a_run_is_one_whole_trace_that_is_ended_and_found_by_its_name() -> Result<()> {
@@ -21,6 +22,25 @@ async fn a_run_is_one_whole_trace_that_is_ended_and_found_by_its_name() -> Resul
     assert_eq!(traces[0]["status"], json!("Completed"));
     let counts = ["ActorCreated", "MessageSent", "DataFlow", "ActorCompleted"].map(|name| count(&traces[0], name));
     assert_eq!(counts, [2, 8, 7, 8]);
+    let graph = run_printed(&out, "query_client").await?;
+    assert!(graph.contains("my flow: 2 actors"), "{graph}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_to_look_is_the_server_that_answered_without_its_password() -> Result<()> {
+    let (server, nobody) = (server().await?, Port::reserve()?);
+    let urls = format!("ws://me:secret@127.0.0.1:{},ws://me:secret@127.0.0.1:{}/", nobody.number(), server.port());
+    for (program, arguments) in [
+        ("simple_client", &["--flow-name", "it's $HOME", "--count", "1", "--delay", "0"][..]),
+        ("complex_workflow", &["--items", "1", "--failure-rate", "0"]),
+    ] {
+        let out = run_with(&urls, program, arguments).await?.ok()?;
+        assert!(out.contains(&format!("http://127.0.0.1:{}/", server.port())), "{out}");
+        assert!(!out.contains("secret") && !out.contains(&format!(":{}", nobody.number())), "{out}");
+        let found = run_printed(&out, "query_client").await?;
+        assert!(found.contains("1 of 1 traces"), "{found}");
+    }
     Ok(())
 }
 

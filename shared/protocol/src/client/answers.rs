@@ -2,6 +2,9 @@
 //!
 //! An answer that echoes a request id belongs to that question; one that does not (`Pong`, and everything the published server says)
 //! belongs to the oldest question that such an answer can be to, since every server answers in order.
+//!
+//! With one exception: in v2, whose errors about a start or an end of a trace echo its id, an error without one is about a frame or the
+//! session. It settles nothing that must arrive.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -122,9 +125,10 @@ pub(crate) struct Question {
 }
 
 /// The answers that are due on one connection, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Due {
     order: VecDeque<(Kind, Whose)>,
+    v2: bool,
 }
 
 /// The questions without an answer, asked or not.
@@ -163,6 +167,10 @@ impl Incoming {
 }
 
 impl Due {
+    pub(crate) fn new(v2: bool) -> Self {
+        Self { order: VecDeque::new(), v2 }
+    }
+
     pub(crate) fn push(&mut self, kind: Kind, whose: Whose) {
         self.order.push_back((kind, whose));
     }
@@ -180,7 +188,12 @@ impl Due {
                 Whose::Nobody => false,
             })
         });
-        let place = named.or_else(|| self.order.iter().position(|(kind, _)| answer.answers(*kind)))?;
+        let next = || {
+            let unnamed = self.v2 && matches!(answer, Incoming::Error { .. });
+            let is_its = |whose: &Whose| !(unnamed && matches!(whose, Whose::Outgoing(_)));
+            self.order.iter().position(|(kind, whose)| answer.answers(*kind) && is_its(whose))
+        };
+        let place = named.or_else(next)?;
         self.order.remove(place)
     }
 }
@@ -253,7 +266,7 @@ mod tests {
 
     #[test]
     fn echoed_ids_go_first_and_order_decides_the_rest() {
-        let mut due = Due::default();
+        let mut due = Due::new(false);
         let started = Uuid::now_v7();
         due.push(Kind::Event, Whose::Outgoing(Uuid::nil()));
         due.push(Kind::Started, Whose::Outgoing(started));
@@ -271,6 +284,26 @@ mod tests {
             Some(Whose::Outgoing(Uuid::nil()))
         );
         assert_eq!(take(&mut due, r#""Pong""#), None);
+    }
+
+    #[test]
+    fn in_v2_an_error_without_an_id_settles_nothing_that_must_arrive() {
+        let (ended, about_a_frame) = (Uuid::now_v7(), r#"{"Error":{"message":"too large","code":"LimitExceeded"}}"#);
+        let due = |v2| {
+            let mut due = Due::new(v2);
+            due.push(Kind::Ended, Whose::Outgoing(ended));
+            due
+        };
+        let take = |due: &mut Due, text: &str| due.take(&incoming(text)).map(|(_, whose)| whose);
+        let mut v2 = due(true);
+        assert_eq!(take(&mut v2, about_a_frame), None);
+        // A frame that the server cannot read is answered so, and may have held the question.
+        v2.push(Kind::Trace, Whose::Question(1));
+        assert_eq!(take(&mut v2, about_a_frame), Some(Whose::Question(1)));
+        let by_id = format!(r#"{{"Error":{{"message":"no","code":"InvalidRequest","request_id":"{ended}"}}}}"#);
+        assert_eq!(take(&mut v2, &by_id), Some(Whose::Outgoing(ended)));
+        // v1 has no ids.
+        assert_eq!(take(&mut due(false), about_a_frame), Some(Whose::Outgoing(ended)));
     }
 
     #[test]

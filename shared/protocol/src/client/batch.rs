@@ -148,22 +148,17 @@ impl Outgoing {
         self.what == What::Batch
     }
 
-    /// Its one frame in v2. It must be in memory.
-    pub(crate) fn v2(&self) -> Result<Frame, OpenError> {
+    /// Its frames: one in v2; in v1 one an event, uncompressed text. It must be in memory.
+    pub(crate) fn frames(&self, v2: bool) -> Result<Vec<Frame>, OpenError> {
         match &self.body {
-            Body::Frame(frame) => Ok(Frame::Binary(frame.clone())),
-            Body::Text(text) => Ok(Frame::Text(text.clone())),
+            Body::Frame(frame) if v2 => Ok(vec![Frame::Binary(frame.clone())]),
+            Body::Frame(frame) => Self::v1(frame),
+            Body::Text(text) => Ok(vec![Frame::Text(text.clone())]),
             Body::Spooled => Err(OpenError::NotInMemory),
         }
     }
 
-    /// Its frames in v1: one an event, uncompressed text.
-    pub(crate) fn v1(&self) -> Result<Vec<Frame>, OpenError> {
-        let frame = match &self.body {
-            Body::Frame(frame) => frame,
-            Body::Text(text) => return Ok(vec![Frame::Text(text.clone())]),
-            Body::Spooled => return Err(OpenError::NotInMemory),
-        };
+    fn v1(frame: &[u8]) -> Result<Vec<Frame>, OpenError> {
         let (header, raw) = open(frame)?;
         let events: Vec<&RawValue> = serde_json::from_slice(&raw)?;
         let trace_id = header.trace_id;
@@ -255,7 +250,7 @@ mod tests {
 
     #[test]
     fn v1_gets_one_frame_an_event() {
-        let frames = batch(3).v1().unwrap();
+        let frames = batch(3).frames(false).unwrap();
         assert_eq!(frames.len(), 3);
         let Frame::Text(text) = &frames[2] else { panic!("binary") };
         let request: crate::TracingRequest = serde_json::from_str(text).unwrap();

@@ -281,6 +281,11 @@ impl TracingClient {
         self.shared.state().last_error.clone()
     }
 
+    /// Which of its servers the client is, or was last, connected to: the url, without name and password. `None` before the first connection.
+    pub fn server_url(&self) -> Option<String> {
+        self.shared.state().server.clone()
+    }
+
     /// What the server allows, once connected in protocol v2.
     pub fn server_limits(&self) -> Option<Limits> {
         self.shared.state().limits.clone()

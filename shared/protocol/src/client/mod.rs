@@ -6,7 +6,7 @@
 //! | what | published | newer |
 //! |---|---|---|
 //! | make | [`TracingClient::new`], `with_default_config`, `with_server_url`; [`TracingConfig`], [`RetryConfig`] | [`TracingClient::builder`] → [`ClientBuilder`], [`Settings`] and `REFLOW_TRACING_*` (`TOKEN`, `FLOW_NAME`, `SPOOL`, `SPOOL_BYTES`, `BUFFER_BYTES`, `BUFFER_FULL`, `CODEC`, `CODEC_LEVEL`, `BATCHES_IN_FLIGHT`, `CAPTURE_CONTENT`, `SAMPLING`) |
-//! | connect | `connect` (`Ok` after 2 s at the latest, tried on in the background), `is_connected`, `connection_status` | `connect_within(timeout)`, `last_error`, `server_limits`, `client_id`, `config`, `settings` |
+//! | connect | `connect` (`Ok` after 2 s at the latest, tried on in the background), `is_connected`, `connection_status` | `connect_within(timeout)`, `last_error`, `server_url`, `server_limits`, `client_id`, `config`, `settings` |
 //! | record | `start_trace`, `record_event` | `record` (not async), `end_trace(id, status)`, `current_trace_id` |
 //! | deliver | `flush`, `shutdown` (both wait for acks, 10 s at most) | `flush_within(timeout)`, `shutdown_within(timeout)`, `shutdown_as(status, timeout)` → [`Undelivered`] |
 //! | ask | `ping`, `query_traces`, `get_trace`, `subscribe` | `ping_within` → round trip, `find_traces` → [`TracePage`] of [`TraceSummary`], `get_trace_details` → [`TraceDetails`], `get_flow_versions`, `server_metrics` |

@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) status: Status,
     pub(crate) limits: Option<Limits>,
     pub(crate) v2: bool,
+    /// The url of the last connection, as it may be shown.
+    pub(crate) server: Option<String>,
     pub(crate) last_error: Option<String>,
     /// Why there is no spool although there should be one.
     pub(crate) spool_error: Option<String>,
@@ -202,6 +204,10 @@ impl Shared {
 
     /// Events that were in a batch.
     pub(crate) fn drop_events(&self, trace_id: Uuid, events: u32, reason: DropReason) {
+        if events == 0 {
+            // A batch that only told counts: there is nothing more to tell.
+            return;
+        }
         self.counters.dropped(reason, u64::from(events));
         lock(&self.drops).entry(trace_id).or_default().batched += u64::from(events);
     }

@@ -7,13 +7,15 @@ use anyhow::{Result, ensure};
 use futures_util::{SinkExt, StreamExt};
 use reflow_tracing_protocol::client::{RetryConfig, TracingClient, TracingConfig};
 use reflow_tracing_protocol::wire::{BatchFrame, Code, Limits, Response};
-use reflow_tracing_protocol::{SUBPROTOCOL_V2, SubscriptionFilters};
+use reflow_tracing_protocol::{ExecutionStatus, SUBPROTOCOL_V2, SubscriptionFilters};
 use reflow_tracing_tests::{eventually, patience};
+use serde_json::value::RawValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response as Handshake};
+use uuid::Uuid;
 
 use crate::scene::{config, event};
 
@@ -28,6 +30,8 @@ enum Manner {
     TakesNothingUntil(usize),
     /// Takes batches, and subscriptions, too, but hangs up after them.
     HangsUpOnSubscribers,
+    /// To the first that ends a trace it complains of a frame, without saying of which, and hangs up.
+    ComplainsOnce,
 }
 
 /// When connections were made.
@@ -72,33 +76,59 @@ async fn serve(stream: TcpStream, manner: Manner, made: usize) -> Option<()> {
         return None;
     }
     while let Some(Ok(message)) = socket.next().await {
-        let Message::Binary(frame) = message else {
-            if matches!(manner, Manner::HangsUpOnSubscribers)
-                && message.to_text().is_ok_and(|it| it.contains("Subscribe"))
-            {
-                socket.send(Message::text(r#"{"EventRecorded":{"success":true,"error":null}}"#)).await.ok()?;
+        if let Message::Text(text) = &message {
+            let (answer, last) = match manner {
+                Manner::HangsUpOnSubscribers if text.contains("Subscribe") => {
+                    (Message::text(r#"{"EventRecorded":{"success":true,"error":null}}"#), true)
+                }
+                _ => answer_to_end(text, made)?,
+            };
+            socket.send(answer).await.ok()?;
+            if last {
                 return None;
             }
-            continue;
-        };
+        }
+        let Message::Binary(frame) = message else { continue };
         let batch_id = BatchFrame::decode(&frame).ok()?.header.batch_id;
-        let takes = match manner {
-            Manner::TakesNothingUntil(connections) => made > connections,
-            manner => matches!(manner, Manner::HangsUpOnSubscribers),
-        };
-        let answer = match takes {
-            true => Response::BatchRecorded { batch_id, accepted: 1, rejected: Vec::new(), durable: true },
-            false => Response::Error {
-                message: "the bus is full".to_owned(),
-                code: Some(Code::Unavailable),
-                retryable: Some(true),
-                batch_id: Some(batch_id),
-                request_id: None,
-            },
+        let answer = match manner {
+            Manner::TakesNothingUntil(connections) if made <= connections => refusal(batch_id),
+            Manner::TakesNothingNow => refusal(batch_id),
+            _ => Response::BatchRecorded { batch_id, accepted: 1, rejected: Vec::new(), durable: true },
         };
         socket.send(text(&answer)).await.ok()?;
     }
     None
+}
+
+/// To the end of a trace, and whether it is the last word: on the first connection a complaint, later an ack.
+fn answer_to_end(request: &str, made: usize) -> Option<(Message, bool)> {
+    let request: serde_json::Value = serde_json::from_str(request).ok()?;
+    let id = request.get("EndTrace")?.get("request_id")?.to_string();
+    let request_id = Some(RawValue::from_string(id).ok()?);
+    Some(match made {
+        1 => (text(&complaint()), true),
+        _ => (text(&Response::EventRecorded { success: true, error: None, request_id }), false),
+    })
+}
+
+fn refusal(batch_id: Uuid) -> Response {
+    Response::Error {
+        message: "the bus is full".to_owned(),
+        code: Some(Code::Unavailable),
+        retryable: Some(true),
+        batch_id: Some(batch_id),
+        request_id: None,
+    }
+}
+
+fn complaint() -> Response {
+    Response::Error {
+        message: "a frame is over the limit".to_owned(),
+        code: Some(Code::LimitExceeded),
+        retryable: Some(false),
+        batch_id: None,
+        request_id: None,
+    }
 }
 
 fn text(response: &Response) -> Message {
@@ -179,5 +209,19 @@ async fn a_server_that_takes_something_again_is_stayed_with() -> Result<()> {
     }
     ensure!(client.is_connected() && client.last_error().is_none(), "{:?}", client.last_error());
     assert_eq!((client.metrics().connections, times.lock().expect("nobody panics in here").len()), (4, 4));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_error_that_is_not_about_the_end_of_a_trace_does_not_settle_it() -> Result<()> {
+    let times = Times::default();
+    let (urls, _tasks) = servers(Manner::ComplainsOnce, &times).await?;
+    let client = client(&urls)?;
+    client.flush_within(patience()).await?;
+    client.end_trace(client.current_trace_id(), ExecutionStatus::Completed).await?;
+    client.flush_within(patience()).await?;
+    let metrics = client.metrics();
+    // Sent again after the complaint, and only then acked.
+    assert_eq!((metrics.connections, metrics.requests_lost, metrics.server_errors), (2, 0, 1), "{metrics:?}");
     Ok(())
 }

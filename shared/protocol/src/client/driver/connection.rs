@@ -1,4 +1,4 @@
-//! Keeps a connection: which server, when to try again, what to send on it, and what becomes of it all when it breaks.
+//! Keeps a connection: which server, when to try again, and what becomes of it all when it breaks.
 //!
 //! Several servers are tried in turn, with hardly a delay between them in one round; rounds are apart by a growing, jittered delay. It
 //! begins anew when a server has taken something, not when it has let us in: one that hangs up at once, or takes nothing, is
@@ -10,20 +10,17 @@ use std::time::Duration;
 use web_time::Instant;
 
 use super::super::answers::{Kind, Whose};
-use super::super::metrics::{Counters, DropReason};
+use super::super::metrics::Counters;
 use super::super::shared::Status;
 use super::super::transport::{ConnectError, Link, LocalFuture};
-use super::keep::load;
 use super::session::Session;
-use super::{Driver, Happened, dial};
+use super::{Driver, Happened, dial, shown};
 use crate::wire::Limits;
 
 /// A server that says nothing for so long is asked for a sign of life, ...
 const SILENCE: Duration = Duration::from_secs(25);
 /// ... and taken for dead after so long.
 const DEAD: Duration = Duration::from_secs(60);
-/// Events on their way in v1, where each has its own ack.
-const V1_WINDOW: usize = 2_000;
 
 /// Another server may take over at once, but not from all programs in the same moment.
 const TAKE_OVER: Duration = Duration::from_millis(100);
@@ -90,6 +87,15 @@ impl Connection {
         }
     }
 
+    /// The session on which something may be sent now.
+    pub(super) fn sender(&mut self, now: Instant) -> Option<&mut Session> {
+        if self.hold_until.is_some_and(|until| until > now) {
+            return None;
+        }
+        self.hold_until = None;
+        self.session()
+    }
+
     /// Sends nothing for a while.
     pub(super) fn hold(&mut self, until: Instant) {
         self.hold_until = Some(until);
@@ -143,7 +149,11 @@ impl Driver {
         match &mut self.connection.state {
             State::Waiting(until) if *until <= now => {
                 let url = self.urls[self.connection.url % self.urls.len()].clone();
-                tracing::debug!(%url, attempt = self.connection.attempt, "connecting to the tracing server");
+                tracing::debug!(
+                    url = shown(&url),
+                    attempt = self.connection.attempt,
+                    "connecting to the tracing server"
+                );
                 let token = self.shared.settings.token.clone();
                 self.connection.state = State::Connecting(Box::pin(dial(url, token)));
                 self.show_status();
@@ -168,48 +178,13 @@ impl Driver {
         }
     }
 
-    /// Sends from the backlog, as much as may be on its way.
-    fn send(&mut self, now: Instant) {
-        if self.connection.hold_until.is_some_and(|until| until > now) {
-            return;
-        }
-        self.connection.hold_until = None;
-        let State::Open(session) = &mut self.connection.state else { return };
-        let most = self.shared.settings.batches_in_flight.min(session.limits.max_chunks_in_flight).max(1);
-        // What is on its way can neither give way nor lie in the spool alone.
-        let most_bytes = self.shared.settings.buffer_bytes / 4;
-        while session.in_flight.len() < most
-            && (session.in_flight.is_empty() || session.in_flight_bytes() < most_bytes)
-            && (session.v2 || session.due.len() < V1_WINDOW)
-        {
-            let Some(mut outgoing) = self.shared.backlog().pop_front() else { break };
-            if !load(&mut self.spool, &self.shared, &mut outgoing) {
-                continue;
-            }
-            let counters = &self.shared.counters;
-            if outgoing.is_batch() {
-                Counters::add(&counters.batches_sent, 1);
-                Counters::add(&counters.batches_resent, u64::from(outgoing.attempts > 0));
-            }
-            let copy = (outgoing.bytes(), outgoing.trace_id, outgoing.events);
-            match session.send(outgoing, now) {
-                Ok(bytes) => Counters::add(&counters.bytes_sent, bytes as u64),
-                Err(error) => {
-                    let (bytes, trace_id, events) = copy;
-                    tracing::error!(%error, %trace_id, events, "a batch cannot be opened for protocol v1 and is dropped");
-                    self.shared.release(bytes);
-                    self.shared.drop_events(trace_id, events, DropReason::Unwritable);
-                }
-            }
-        }
-    }
-
     pub(super) fn connected(&mut self, session: Box<Session>) {
-        let url = &self.urls[self.connection.url % self.urls.len()];
-        tracing::info!(%url, v2 = session.v2, "connected to the tracing server");
+        let url = shown(&self.urls[self.connection.url % self.urls.len()]);
+        tracing::info!(url, v2 = session.v2, "connected to the tracing server");
         Counters::add(&self.shared.counters.connections, 1);
         Counters::add(&self.shared.counters.fallbacks_to_v1, u64::from(!session.v2));
         self.connection.v2 = session.v2;
+        self.shared.state().server = Some(url);
         // Another server may have other rules, or none.
         self.shared.sampler.server_rules(&[]);
         self.connection.proven = false;
@@ -221,6 +196,9 @@ impl Driver {
     /// The server has taken something: whatever was wrong is over.
     pub(super) fn proven(&mut self) {
         (self.connection.proven, self.connection.attempt) = (true, 0);
+        if let Some(session) = self.connection.session() {
+            session.complaint = None;
+        }
         self.shared.state().last_error = None;
     }
 
@@ -232,6 +210,9 @@ impl Driver {
     /// The connection is lost: what was on its way waits again, in front.
     pub(super) fn broken(&mut self, reason: &str) {
         let Some(mut session) = self.connection.take_session() else { return };
+        // Where the server has said what was wrong, its end says nothing more.
+        let complaint = session.complaint.take();
+        let reason = complaint.as_deref().unwrap_or(reason);
         tracing::warn!(
             error = reason,
             in_flight = session.in_flight.len(),

@@ -48,6 +48,15 @@ pub(crate) fn urls(list: &str) -> Result<Vec<Url>> {
     if urls.is_empty() { Err(bad(list, "it is empty")) } else { Ok(urls) }
 }
 
+/// A url as it may be shown: without name and password.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both fail only where there can be neither.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
+}
+
 /// Connects; says whether v2 is spoken.
 pub(crate) async fn dial(url: Url, token: Option<Token>) -> std::result::Result<(Link, bool), ConnectError> {
     let target = Target { url, subprotocol: None, token };
@@ -85,6 +94,12 @@ mod tests {
     fn several_urls_may_be_given() {
         let list = urls("ws://a:1, wss://b/path ,").unwrap();
         assert_eq!(list.iter().map(Url::as_str).collect::<Vec<_>>(), ["ws://a:1/", "wss://b/path"]);
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let url = &urls("wss://me:secret@host:1/path?a=b").unwrap()[0];
+        assert_eq!(shown(url), "wss://host:1/path?a=b");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod gather;
 mod keep;
 mod replies;
 mod requests;
+mod sending;
 mod session;
 mod traces;
 
@@ -28,7 +29,7 @@ use uuid::Uuid;
 use web_time::Instant;
 
 use self::connection::Connection;
-pub(crate) use self::dial::{dial, urls};
+pub(crate) use self::dial::{dial, shown, urls};
 use self::flush::Waiting;
 pub(crate) use self::replies::read_frame;
 pub(crate) use self::requests::names;

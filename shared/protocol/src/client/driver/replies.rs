@@ -134,9 +134,20 @@ impl Driver {
         match session.due.take(&answer) {
             Some((_, Whose::Question(id))) => self.questions.answer(id, answer),
             Some((_, Whose::Outgoing(id))) => self.outgoing_answered(id, &answer),
+            Some((_, Whose::Nobody)) if matches!(answer, Incoming::Error { .. }) => self.unexpected(answer),
             // It was silent for long and is there: a connection that lasts.
             Some((_, Whose::Nobody)) => self.proven(),
-            None => tracing::debug!(?answer, "an answer that nobody waits for"),
+            None => self.unexpected(answer),
+        }
+    }
+
+    fn unexpected(&mut self, answer: Incoming) {
+        match (answer, self.connection.session()) {
+            (Incoming::Error { message, .. }, Some(session)) => {
+                session.complaint = Some(message.clone());
+                self.shared.state().last_error = Some(message);
+            }
+            (answer, _) => tracing::debug!(?answer, "an answer that nobody waits for"),
         }
     }
 
@@ -200,8 +211,11 @@ impl Driver {
         }
     }
 
-    /// Makes two of a batch that is too large.
-    fn split(&mut self, batch: Outgoing, reason: &str) {
+    /// Makes two of a batch that is too large. What cannot be two is dropped.
+    pub(super) fn split(&mut self, batch: Outgoing, reason: &str) {
+        if !batch.is_batch() {
+            return self.give_up(&batch, reason, DropReason::TooLarge);
+        }
         let level = self.shared.settings.level;
         match batch.split(level) {
             Ok(Some(halves)) => {
@@ -246,15 +260,19 @@ impl Driver {
         }
     }
 
-    fn give_up(&mut self, batch: &Outgoing, reason: &str, why: DropReason) {
-        let (trace_id, events) = (batch.trace_id, batch.events);
-        tracing::error!(%trace_id, events, reason, "a batch is refused for good and dropped");
+    fn give_up(&mut self, given_up: &Outgoing, reason: &str, why: DropReason) {
+        let (trace_id, events) = (given_up.trace_id, given_up.events);
+        tracing::error!(%trace_id, events, what = ?given_up.what, reason, "what was recorded is refused for good and dropped");
         {
             let mut state = self.shared.state();
             (state.last_error, state.refusal) = (Some(reason.to_owned()), Some(reason.to_owned()));
         }
-        self.cross_out(batch);
-        self.shared.release(batch.bytes());
-        self.shared.drop_events(trace_id, events, why);
+        self.cross_out(given_up);
+        self.shared.release(given_up.bytes());
+        if given_up.is_batch() {
+            self.shared.drop_events(trace_id, events, why);
+        } else {
+            Counters::add(&self.shared.counters.requests_lost, 1);
+        }
     }
 }

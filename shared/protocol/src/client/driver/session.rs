@@ -12,7 +12,7 @@ use uuid::Uuid;
 use web_time::Instant;
 
 use super::super::answers::{Due, Kind, Whose};
-use super::super::batch::{OpenError, Outgoing, What};
+use super::super::batch::{Outgoing, What};
 use super::super::transport::{Frame, Link, LinkError};
 use crate::wire::Limits;
 
@@ -39,6 +39,8 @@ pub(crate) struct Session {
     pub(crate) asked_for_life: bool,
     /// The server has asked for the client's figures.
     pub(crate) wants_reports: bool,
+    /// What the server has found wrong with the session, or with a frame that it could not tell from others.
+    pub(crate) complaint: Option<String>,
 }
 
 /// Something on its way.
@@ -61,17 +63,16 @@ impl Session {
             outbox: VecDeque::new(),
             unflushed: 0,
             in_flight: VecDeque::new(),
-            due: Due::default(),
+            due: Due::new(v2),
             last_received: now,
             asked_for_life: false,
             wants_reports: false,
+            complaint: None,
         }
     }
 
-    /// Sends something that must arrive; gives the bytes.
-    pub(crate) fn send(&mut self, mut outgoing: Outgoing, now: Instant) -> Result<usize, OpenError> {
-        let frames = if self.v2 { vec![outgoing.v2()?] } else { outgoing.v1()? };
-        let bytes = frames.iter().map(Frame::len).sum();
+    /// Sends something that must arrive, in these frames.
+    pub(crate) fn send(&mut self, mut outgoing: Outgoing, frames: Vec<Frame>, now: Instant) {
         let answers = frames.len();
         let whose = Whose::Outgoing(outgoing.id);
         match outgoing.what {
@@ -84,7 +85,6 @@ impl Session {
         outgoing.attempts += 1;
         self.outbox.extend(frames);
         self.in_flight.push_back(InFlight { outgoing, sent: now, answers, rejected: 0 });
-        Ok(bytes)
     }
 
     /// Sends a request whose answer is due.
