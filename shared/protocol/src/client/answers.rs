@@ -135,7 +135,12 @@ pub(crate) struct Due {
 #[derive(Default)]
 pub(crate) struct Questions {
     open: HashMap<u64, Question>,
+    /// The requests for subscriptions that a server has taken, oldest first: another connection knows nothing of them.
+    subscriptions: Vec<String>,
 }
+
+/// As many as a server takes by default.
+const MOST_SUBSCRIPTIONS: usize = 16;
 
 impl Incoming {
     fn request_id(&self) -> Option<&str> {
@@ -230,9 +235,25 @@ impl Questions {
                 }
                 answer => Ok(answer),
             };
+            if question.kind == Kind::Subscribed && answer.is_ok() {
+                self.subscribed(question.request);
+            }
             // The caller may have gone.
             let _ = question.reply.send(answer);
         }
+    }
+
+    fn subscribed(&mut self, request: String) {
+        self.subscriptions.retain(|known| *known != request);
+        if self.subscriptions.len() >= MOST_SUBSCRIPTIONS {
+            self.subscriptions.remove(0);
+        }
+        self.subscriptions.push(request);
+    }
+
+    /// What a new connection is to be asked for.
+    pub(crate) fn subscriptions(&self) -> &[String] {
+        &self.subscriptions
     }
 
     /// Gives up those whose time is over; `connected` tells a server that does not answer from one that is not there.

@@ -62,6 +62,8 @@ impl ClientBuilder {
         batches_in_flight: usize => batches_in_flight = batches_in_flight;
         /// See [`Settings::answer_timeout`].
         answer_timeout: Duration => answer_timeout = answer_timeout;
+        /// See [`Settings::silence_timeout`].
+        silence_timeout: Duration => silence_timeout = silence_timeout;
         /// See [`Settings::flush_timeout`].
         flush_timeout: Duration => flush_timeout = flush_timeout;
     }

@@ -129,7 +129,7 @@ impl TracingClient {
         }
     }
 
-    /// Subscribes on the client's own connection. As in the published client the events go to the log (`tracing`, level debug);
+    /// Subscribes on the client's own connection, and again on each that replaces it, until a shutdown. As in the published client the events go to the log (`tracing`, level debug);
     /// [`events`](Self::events) gives them to the program.
     ///
     /// # Errors

@@ -82,6 +82,9 @@ pub struct Settings {
     pub batches_in_flight: usize,
     /// How long answers are waited for. Default: 30 s.
     pub answer_timeout: Duration,
+    /// How long a server may give no sign of life, be it a ping, before the client connects again. Default: 60 s. In browsers, where
+    /// programs see no pings, only frames are signs.
+    pub silence_timeout: Duration,
     /// How long `flush()` and `shutdown()` wait, which take no time limit. Default: 10 s.
     pub flush_timeout: Duration,
 }
@@ -101,6 +104,7 @@ impl Default for Settings {
             level: 1,
             batches_in_flight: 8,
             answer_timeout: Duration::from_secs(30),
+            silence_timeout: Duration::from_secs(60),
             flush_timeout: Duration::from_secs(10),
         }
     }

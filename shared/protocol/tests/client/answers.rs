@@ -114,6 +114,30 @@ async fn live_events_come_as_they_happen_by_filter_and_again_after_a_reconnect()
 }
 
 #[tokio::test]
+async fn a_subscription_on_the_clients_own_connection_outlives_it() -> Result<()> {
+    let mut server = Server::start().await?;
+    let (client, viewer) = (server.client(), server.client());
+    viewer.subscribe(of_flow("seen")).await?;
+    let one_more_is_seen = || async {
+        let seen = viewer.metrics().live_events;
+        record(&client, "seen", 1).await?;
+        eventually(patience(), || async {
+            ensure!(viewer.metrics().live_events == seen + 1, "{:?}", viewer.metrics());
+            Ok(())
+        })
+        .await
+    };
+    one_more_is_seen().await?;
+    server.service.restart().await?;
+    viewer.connect_within(patience()).await?;
+    // Behind the subscription, which is asked for first.
+    viewer.ping_within(patience()).await?;
+    one_more_is_seen().await?;
+    ensure!(viewer.metrics().connections > 1, "{:?}", viewer.metrics());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_slow_viewer_is_told_what_it_missed_and_holds_up_nothing() -> Result<()> {
     let server = Server::start().await?;
     let (client, viewer) = (server.client(), server.client());

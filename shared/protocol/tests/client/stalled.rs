@@ -136,3 +136,23 @@ async fn while_the_bus_is_gone_the_disk_is_taken_and_not_the_memory() -> Result<
     program.is_stored(&cluster).await?;
     stays_small(watch.most()?)
 }
+
+#[tokio::test]
+async fn a_stall_longer_than_a_server_may_be_silent_costs_no_connection() -> Result<()> {
+    let cluster = Cluster::build().env("REFLOW_TRACING_LIMITS__PING_INTERVAL_SECS", "1").start().await?;
+    let silence = Duration::from_secs(3);
+    let client = TracingClient::builder(config(&cluster.collectors[0].url())).silence_timeout(silence).build()?;
+    let trace_id = client.start_trace(FlowId::new("stalled"), version()).await?;
+    client.record_event(trace_id.clone(), event(0)).await?;
+    client.flush_within(patience()).await?;
+    cluster.nats.pause().await?;
+    client.record_event(trace_id.clone(), event(1)).await?;
+    // No answer can come, be it to the client's own question for a sign of life: answers come in order. Pings do.
+    client.flush_within(3 * silence).await.expect_err("nobody can have acked");
+    let metrics = client.metrics();
+    assert_eq!((metrics.connections, metrics.connections_lost), (1, 0), "{:?}", client.last_error());
+    cluster.nats.resume()?;
+    client.flush_within(patience()).await?;
+    cluster.trace_with(trace_id.0, 2).await?;
+    Ok(())
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use reflow_tracing_protocol::client::{TracingClient, TracingError};
 use reflow_tracing_protocol::{ExecutionStatus, FlowId, TraceId};
-use reflow_tracing_tests::patience;
+use reflow_tracing_tests::{eventually, patience};
 
 use crate::scene::{config, event, everything, version};
 use crate::stand_in::StandIn;
@@ -101,5 +101,19 @@ async fn a_server_that_does_not_answer_is_given_up_in_time() -> Result<()> {
     client.record(&client.current_trace_id(), event(0))?;
     let undelivered = client.flush_within(Duration::from_millis(200)).await.expect_err("nothing was acked");
     assert_eq!(undelivered.events, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_gives_no_sign_of_life_is_left() -> Result<()> {
+    let server = StandIn::start(true).await?;
+    let client = TracingClient::builder(config(&server.url)).silence_timeout(Duration::from_millis(300)).build()?;
+    client.connect_within(patience()).await?;
+    eventually(patience(), || async {
+        let metrics = client.metrics();
+        ensure!(metrics.connections_lost > 0 && metrics.connections > 1, "{metrics:?}");
+        Ok(())
+    })
+    .await?;
     Ok(())
 }

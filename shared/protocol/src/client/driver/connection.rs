@@ -17,10 +17,10 @@ use super::session::Session;
 use super::{Driver, Happened, dial, shown};
 use crate::wire::Limits;
 
-/// A server that says nothing for so long is asked for a sign of life, ...
-const SILENCE: Duration = Duration::from_secs(25);
-/// ... and taken for dead after so long.
-const DEAD: Duration = Duration::from_secs(60);
+/// After this part of the time that a server may be silent it is asked for a sign of life.
+const ASK_FOR_LIFE: f64 = 0.4;
+/// However short it may be silent: an answer takes its time.
+const LEAST_SILENCE: Duration = Duration::from_millis(100);
 
 /// Another server may take over at once, but not from all programs in the same moment.
 const TAKE_OVER: Duration = Duration::from_millis(100);
@@ -43,6 +43,8 @@ pub(super) struct Connection {
     ever: bool,
     /// Of the last connection: what batches are made for while there is none.
     v2: bool,
+    /// A server that gives no sign of life for so long is taken for dead.
+    silence: Duration,
 }
 
 enum State {
@@ -53,8 +55,17 @@ enum State {
 }
 
 impl Connection {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { state: State::Waiting(now), attempt: 0, proven: false, url: 0, hold_until: None, ever: false, v2: true }
+    pub(super) fn new(now: Instant, silence: Duration) -> Self {
+        Self {
+            state: State::Waiting(now),
+            attempt: 0,
+            proven: false,
+            url: 0,
+            hold_until: None,
+            ever: false,
+            v2: true,
+            silence: silence.clamp(LEAST_SILENCE, LONGEST_DELAY),
+        }
     }
 
     pub(super) fn session(&mut self) -> Option<&mut Session> {
@@ -112,7 +123,8 @@ impl Connection {
         match &self.state {
             State::Waiting(until) => Some(*until),
             State::Open(session) => {
-                let alive = session.last_received + if session.asked_for_life { DEAD } else { SILENCE };
+                let part = if session.asked_for_life { 1.0 } else { ASK_FOR_LIFE };
+                let alive = session.heard() + self.silence.mul_f64(part);
                 Some(self.hold_until.map_or(alive, |until| until.min(alive)))
             }
             State::Connecting(_) | State::Closed => None,
@@ -123,7 +135,7 @@ impl Connection {
         match &mut self.state {
             State::Waiting(_) | State::Closed => Poll::Pending,
             State::Connecting(connecting) => connecting.as_mut().poll(cx).map(|outcome| match outcome {
-                Ok((link, v2)) => Happened::Connected(Box::new(Session::new(link, v2, Instant::now()))),
+                Ok((link, v2)) => Happened::Connected(Box::new(Session::new(link, v2))),
                 Err(error) => Happened::NotConnected(error.to_string()),
             }),
             State::Open(session) => session.poll(cx).map(|outcome| match outcome {
@@ -159,15 +171,20 @@ impl Driver {
                 self.show_status();
             }
             State::Open(session) => {
-                let silent = now.saturating_duration_since(session.last_received);
-                if silent >= DEAD {
+                let silent = now.saturating_duration_since(session.heard());
+                if silent >= self.connection.silence {
                     return self.broken("the server was silent for too long");
                 }
-                if silent >= SILENCE && !session.asked_for_life {
+                if silent >= self.connection.silence.mul_f64(ASK_FOR_LIFE) && !session.asked_for_life {
                     session.asked_for_life = true;
                     session.ask(Kind::Pong, Whose::Nobody, "\"Ping\"".to_owned());
                 }
                 if session.ready {
+                    if !std::mem::replace(&mut session.subscribed, true) {
+                        for request in self.questions.subscriptions() {
+                            session.ask(Kind::Subscribed, Whose::Nobody, request.clone());
+                        }
+                    }
                     for (id, kind, request) in self.questions.unasked() {
                         session.ask(kind, Whose::Question(id), request);
                     }

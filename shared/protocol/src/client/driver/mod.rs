@@ -103,7 +103,7 @@ impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, urls: Vec<Url>, own: Uuid) -> Self {
         let now = Instant::now();
         let mut driver = Self {
-            connection: Connection::new(now),
+            connection: Connection::new(now, shared.settings.silence_timeout),
             traces: Traces::new(Arc::clone(&shared.generations)),
             shared,
             urls,

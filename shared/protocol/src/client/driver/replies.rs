@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 use web_time::Instant;
 
-use super::super::answers::{Incoming, Whose};
+use super::super::answers::{Incoming, Kind, Whose};
 use super::super::batch::{Outgoing, What};
 use super::super::metrics::{Counters, DropReason};
 use super::super::report::report;
@@ -47,7 +47,6 @@ impl Driver {
     pub(super) fn received(&mut self, frame: &Frame) {
         Counters::add(&self.shared.counters.bytes_received, frame.len() as u64);
         let Some(session) = self.connection.session() else { return };
-        session.last_received = Instant::now();
         session.asked_for_life = false;
         if !session.ready {
             // Whatever it is, the server is there and talks.
@@ -136,7 +135,8 @@ impl Driver {
             Some((_, Whose::Outgoing(id))) => self.outgoing_answered(id, &answer),
             Some((_, Whose::Nobody)) if matches!(answer, Incoming::Error { .. }) => self.unexpected(answer),
             // It was silent for long and is there: a connection that lasts.
-            Some((_, Whose::Nobody)) => self.proven(),
+            Some((Kind::Pong, Whose::Nobody)) => self.proven(),
+            Some((_, Whose::Nobody)) => tracing::debug!("subscribed again on a new connection"),
             None => self.unexpected(answer),
         }
     }

@@ -34,11 +34,12 @@ pub(crate) struct Session {
     pub(crate) in_flight: VecDeque<InFlight>,
     /// Other answers that are due; in v1 the acks of events too.
     pub(crate) due: Due,
-    pub(crate) last_received: Instant,
     /// A sign of life was asked for.
     pub(crate) asked_for_life: bool,
     /// The server has asked for the client's figures.
     pub(crate) wants_reports: bool,
+    /// It was asked for the subscriptions that the connection before had.
+    pub(crate) subscribed: bool,
     /// What the server has found wrong with the session, or with a frame that it could not tell from others.
     pub(crate) complaint: Option<String>,
 }
@@ -53,7 +54,7 @@ pub(crate) struct InFlight {
 }
 
 impl Session {
-    pub(crate) fn new(link: Link, v2: bool, now: Instant) -> Self {
+    pub(crate) fn new(link: Link, v2: bool) -> Self {
         Self {
             link,
             v2,
@@ -64,11 +65,16 @@ impl Session {
             unflushed: 0,
             in_flight: VecDeque::new(),
             due: Due::new(v2),
-            last_received: now,
             asked_for_life: false,
             wants_reports: false,
+            subscribed: false,
             complaint: None,
         }
+    }
+
+    /// When the server last gave a sign of life.
+    pub(crate) fn heard(&self) -> Instant {
+        self.link.heard()
     }
 
     /// Sends something that must arrive, in these frames.

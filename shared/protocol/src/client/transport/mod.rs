@@ -4,7 +4,7 @@
 //! (web-sys) each provide:
 //!
 //! - `Link`: an open WebSocket, `Stream<Item = Result<Frame, LinkError>> + Sink<Frame, Error = LinkError> + Unpin`. It answers
-//!   pings itself and ends after a close frame. Closing the sink sends a close frame.
+//!   pings itself and ends after a close frame. Closing the sink sends a close frame. `heard()` is when the server last gave a sign of life.
 //! - `connect(&Target) -> Result<Link, ConnectError>`.
 //! - `run(future)`: runs the driver in the background, for as long as the future runs. The future is made there, since it is not
 //!   `Send`.

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, SEC_WEBSOCKET_
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, http};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use web_time::Instant;
 
 use super::{ConnectError, Frame, LinkError, LocalFuture, Target};
 
@@ -24,7 +25,17 @@ const MAX_MESSAGE_BYTES: usize = 65 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An open WebSocket.
-pub(crate) struct Link(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Link {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    heard: Instant,
+}
+
+impl Link {
+    /// When the server was last heard of: by a frame, or by a ping, which is all that comes while it has nothing to say.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard
+    }
+}
 
 /// Opens a WebSocket.
 pub(crate) async fn connect(target: &Target) -> Result<Link, ConnectError> {
@@ -46,7 +57,7 @@ pub(crate) async fn connect(target: &Target) -> Result<Link, ConnectError> {
     let connector = connector(target)?;
     let connecting = connect_async_tls_with_config(request, Some(config), true, Some(connector));
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(Ok((stream, _))) => Ok(Link(stream)),
+        Ok(Ok((socket, _))) => Ok(Link { socket, heard: Instant::now() }),
         Ok(Err(error)) if target.subprotocol.is_some() && refuses_subprotocol(&error) => {
             Err(ConnectError::SubProtocol(error.to_string()))
         }
@@ -114,11 +125,12 @@ impl Stream for Link {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let message = match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+            let message = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(LinkError(error.to_string())))),
                 Some(Ok(message)) => message,
             };
+            self.heard = Instant::now();
             match message {
                 Message::Text(text) => return Poll::Ready(Some(Ok(Frame::Text(text.as_str().to_owned())))),
                 Message::Binary(bytes) => return Poll::Ready(Some(Ok(Frame::Binary(bytes)))),
@@ -137,7 +149,7 @@ impl Sink<Frame> for Link {
     type Error = LinkError;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        Pin::new(&mut self.0).poll_ready(cx).map_err(broken)
+        Pin::new(&mut self.socket).poll_ready(cx).map_err(broken)
     }
 
     fn start_send(mut self: Pin<&mut Self>, frame: Frame) -> Result<(), LinkError> {
@@ -145,15 +157,15 @@ impl Sink<Frame> for Link {
             Frame::Text(text) => Message::text(text),
             Frame::Binary(bytes) => Message::Binary(bytes),
         };
-        Pin::new(&mut self.0).start_send(message).map_err(broken)
+        Pin::new(&mut self.socket).start_send(message).map_err(broken)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        Pin::new(&mut self.0).poll_flush(cx).map_err(broken)
+        Pin::new(&mut self.socket).poll_flush(cx).map_err(broken)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        Pin::new(&mut self.0).poll_close(cx).map_err(broken)
+        Pin::new(&mut self.socket).poll_close(cx).map_err(broken)
     }
 }
 

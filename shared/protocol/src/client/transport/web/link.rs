@@ -20,6 +20,7 @@ use futures_util::{Sink, Stream};
 use js_sys::{Function, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
+use web_time::Instant;
 
 use super::{Frame, LinkError, LocalFuture, described, sleep};
 
@@ -40,6 +41,7 @@ const FAILED: &str = "the connection failed, and JavaScript does not say why";
 pub(crate) struct Link {
     socket: WebSocket,
     inbox: Rc<RefCell<Inbox>>,
+    heard: Instant,
     /// The wait for room, while there is one.
     room: Option<LocalFuture<()>>,
     _handlers: Handlers,
@@ -118,7 +120,12 @@ impl Link {
         socket.set_onclose(Some(close.as_ref().unchecked_ref()));
         socket.set_onerror(Some(error.as_ref().unchecked_ref()));
         let handlers = Handlers { _open: open, _message: message, _close: close, _error: error };
-        Self { socket, inbox, room: None, _handlers: handlers }
+        Self { socket, inbox, heard: Instant::now(), room: None, _handlers: handlers }
+    }
+
+    /// When a frame of the server was last read. Its pings are the browser's own business, which tells nobody of them.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard
     }
 
     fn poll_open(&mut self, cx: &Context<'_>) -> Poll<Result<(), String>> {
@@ -211,9 +218,11 @@ impl Stream for Link {
     type Item = Result<Frame, LinkError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut inbox = self.inbox.borrow_mut();
+        let link = self.get_mut();
+        let mut inbox = link.inbox.borrow_mut();
         if let Some(frame) = inbox.frames.pop_front() {
             inbox.bytes -= frame.len();
+            link.heard = Instant::now();
             return Poll::Ready(Some(Ok(frame)));
         }
         match &mut inbox.ended {
