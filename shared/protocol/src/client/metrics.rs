@@ -79,7 +79,8 @@ counters! {
     spool_bytes,
     /// Batches for which there was no room in the spool; they stayed in memory.
     spool_full,
-    /// Failed reads and writes of the spool.
+    /// Failed reads and writes of the spool. One at the start, and none of [`events_spooled`](Self::events_spooled): it cannot be used, as when
+    /// another client uses it, and there is none.
     spool_errors,
     /// Events that the server has acked.
     events_acked,
@@ -89,7 +90,7 @@ counters! {
     events_sampled_out,
     /// Events dropped because the buffer was full.
     dropped_buffer_full,
-    /// Events dropped because they could not be read from the spool again.
+    /// Events dropped because they could not be read from the spool again, or lay in damaged parts of it (there as many as can be told).
     dropped_spool,
     /// Events dropped because one alone was larger than the server takes.
     dropped_too_large,

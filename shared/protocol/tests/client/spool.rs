@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use reflow_tracing_protocol::client::{TracingClient, WhenFull};
 use reflow_tracing_protocol::{FlowId, TraceId};
 use reflow_tracing_tests::process::Spec;
-use reflow_tracing_tests::{Process, Service, eventually, patience};
+use reflow_tracing_tests::{Port, Process, Service, eventually, patience};
 use uuid::Uuid;
 
 use crate::scene::{Server, config, event, everything, version};
@@ -133,5 +133,52 @@ async fn a_program_that_starts_its_client_again_at_once_finds_its_spool_free() -
             assert_eq!(client.metrics().events_spooled - spooled, 1, "run {run}: {:?}", client.last_error());
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_damaged_in_a_spool_is_told_and_the_rest_arrives() -> Result<()> {
+    let mut server = Server::start().await?;
+    server.service.kill9().await?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("spool");
+    let client = spooled_client(&server.service.url(), &path)?;
+    for number in 0..3 {
+        client.record(&client.current_trace_id(), event(number))?;
+        client.flush_within(Duration::from_millis(100)).await.expect_err("there is no server");
+    }
+    let trace_id = client.current_trace_id();
+    drop(client);
+    let mut bytes = std::fs::read(&path)?;
+    // In the content of the first record, which begins behind the magic number and the record's head.
+    bytes[8 + 9 + 40] ^= 0x10;
+    std::fs::write(&path, bytes)?;
+
+    server.service.restart().await?;
+    let client = spooled_client(&server.service.url(), &path)?;
+    client.connect_within(patience()).await?;
+    let undelivered = client.flush_within(patience()).await.expect_err("one record is damaged");
+    assert_eq!((undelivered.events, undelivered.dropped), (0, 1), "{undelivered}");
+    let metrics = client.metrics();
+    assert_eq!((metrics.events_acked, metrics.dropped_spool, metrics.events_waiting), (2, 1, 0), "{metrics:?}");
+    server.trace_with(trace_id.0, 2).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_finds_its_spool_in_use_goes_on_without_and_says_so() -> Result<()> {
+    let port = Port::reserve()?;
+    let url = format!("ws://127.0.0.1:{}", port.number());
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("spool");
+    let (first, second) = (spooled_client(&url, &path)?, spooled_client(&url, &path)?);
+    for client in [&first, &second] {
+        client.record(&client.current_trace_id(), event(0))?;
+        client.flush_within(Duration::from_millis(100)).await.expect_err("there is no server");
+    }
+    let metrics = [first.metrics(), second.metrics()].map(|metrics| (metrics.events_spooled, metrics.spool_errors));
+    assert_eq!(metrics, [(1, 0), (0, 1)]);
+    let undelivered = second.flush_within(Duration::from_millis(100)).await.expect_err("there is no server");
+    ensure!(undelivered.reason.contains("give each a file of its own"), "{undelivered}");
     Ok(())
 }

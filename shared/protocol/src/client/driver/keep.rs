@@ -22,6 +22,11 @@ impl Driver {
                     tracing::info!(path = %path.display(), events, "the spool holds what was not delivered before");
                     Counters::add(&self.shared.counters.events_from_spool, events);
                 }
+                if spool.damaged_events() > 0 {
+                    // Of which traces nobody can tell any more.
+                    Counters::add(&self.shared.counters.events_from_spool, spool.damaged_events());
+                    self.shared.counters.dropped(DropReason::Spool, spool.damaged_events());
+                }
                 for mut outgoing in left {
                     self.number += 1;
                     outgoing.number = self.number;
@@ -33,6 +38,7 @@ impl Driver {
             }
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "the spool cannot be used; a crash would lose what is not acked");
+                Counters::add(&self.shared.counters.spool_errors, 1);
                 self.shared.state().spool_error = Some(format!("spool {}: {error}", path.display()));
             }
         }

@@ -1,27 +1,21 @@
 //! The spool's file.
 //!
-//! Layout: `RFSPOOL1`, then records: kind (1 byte), length of the content (u32), CRC-32 of the content (u32), content; numbers are
-//! little endian. Kind 1 to 3 is a batch, a start, an end: id (16 bytes), trace id (16 bytes), events (u32), frame. Kind 4 crosses out: id (16
-//! bytes). A record that a crash cut off is cut away. With nothing left to send the file is cut to its first 8 bytes; where most
-//! of a large file is crossed out, it is written anew.
+//! Layout: `RFSPOOL1`, then records (`records.rs`). A record that a crash cut off is cut away, one that is damaged is left out and told. With
+//! nothing left to send the file is cut to its first 8 bytes; where most of a large file is crossed out, it is written anew.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
 use super::super::batch::{Body, Outgoing, What};
+use super::records::{CROSSED_OUT, Found, HEAD_BYTES, IDS_BYTES, Records, events, sum, uuid};
 
 const MAGIC: &[u8; 8] = b"RFSPOOL1";
-const HEAD_BYTES: usize = 9;
-const IDS_BYTES: usize = 36;
-const CROSSED_OUT: u8 = 4;
 /// Files below are not worth writing anew.
 const SMALL_BYTES: u64 = 8 << 20;
-/// No frame is larger; a length beyond is damage.
-const MAX_CONTENT_BYTES: usize = 256 << 20;
 
 /// See the module.
 #[derive(Debug)]
@@ -33,6 +27,7 @@ pub(crate) struct Spool {
     /// What is not crossed out, and where its content lies.
     live: HashMap<Uuid, Place>,
     live_bytes: u64,
+    damaged_events: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +60,7 @@ impl Spool {
             end: MAGIC.len() as u64,
             live: HashMap::new(),
             live_bytes: 0,
+            damaged_events: 0,
         };
         let left = spool.scan()?;
         Ok((spool, left))
@@ -127,6 +123,11 @@ impl Spool {
         Ok(())
     }
 
+    /// Events in records that were found damaged, as far as can be told.
+    pub(crate) fn damaged_events(&self) -> u64 {
+        self.damaged_events
+    }
+
     /// How large the file is.
     pub(crate) fn bytes(&self) -> u64 {
         self.end
@@ -161,12 +162,17 @@ impl Spool {
     fn scan(&mut self) -> io::Result<Vec<Outgoing>> {
         let mut left: Vec<(Uuid, Option<Outgoing>)> = Vec::new();
         let mut places = HashMap::new();
-        self.file.seek(SeekFrom::Start(self.end))?;
-        let mut reader = BufReader::with_capacity(1 << 20, &self.file);
-        let mut end = self.end;
-        while let Some((kind, content)) = record(&mut reader)? {
-            let offset = end + HEAD_BYTES as u64;
-            end = offset + content.len() as u64;
+        let (mut records, mut damaged) = (Records::from(&self.file, self.end)?, 0_u64);
+        loop {
+            let (kind, offset, content) = match records.next()? {
+                Found::Record { kind, offset, content } => (kind, offset, content),
+                Found::Damaged { events } => {
+                    damaged += 1;
+                    self.damaged_events += events;
+                    continue;
+                }
+                Found::End => break,
+            };
             let id = uuid(&content, 0);
             if kind == CROSSED_OUT {
                 self.live.remove(&id);
@@ -181,20 +187,25 @@ impl Spool {
                 2 => What::Start,
                 _ => What::End,
             };
-            let events =
-                content.get(32..IDS_BYTES).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
             let (trace_id, body) = (uuid(&content, 16), Body::Spooled);
+            let events = events(&content);
             let outgoing = Outgoing { id, number: 0, trace_id, events, what, body, spooled: true, attempts: 0 };
             self.live.insert(id, Place { kind, offset, bytes: content.len() });
             places.insert(id, left.len());
             left.push((id, Some(outgoing)));
         }
-        self.end = end;
-        if self.file.metadata()?.len() > end {
+        self.end = records.at();
+        if self.file.metadata()?.len() > self.end {
             tracing::warn!(path = %self.path.display(), "the end of the spool was cut off by a crash and is left out");
-            self.file.set_len(end)?;
+            self.file.set_len(self.end)?;
         }
         self.live_bytes = self.live.values().map(|place| (HEAD_BYTES + place.bytes) as u64).sum();
+        if damaged > 0 {
+            let events = self.damaged_events;
+            tracing::error!(path = %self.path.display(), damaged, events, "records of the spool are damaged and left out");
+            // So that they are not told again at the next start.
+            self.tidy()?;
+        }
         Ok(left.into_iter().filter_map(|(_, outgoing)| outgoing).collect())
     }
 
@@ -219,6 +230,7 @@ impl Spool {
             end: MAGIC.len() as u64,
             live: HashMap::new(),
             live_bytes: self.live_bytes,
+            damaged_events: self.damaged_events,
         };
         for (id, place) in order {
             let content = self.content(place)?;
@@ -246,42 +258,6 @@ fn lock(file: &File) -> io::Result<()> {
         }
         TryLockError::Error(error) => error,
     })
-}
-
-/// The next record; `None` at the end, or where a crash cut one off.
-fn record(reader: &mut impl Read) -> io::Result<Option<(u8, Vec<u8>)>> {
-    let mut head = [0; HEAD_BYTES];
-    if !filled(reader, &mut head)? {
-        return Ok(None);
-    }
-    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let (kind, bytes) = (head[0], number(1) as usize);
-    let least = if kind == CROSSED_OUT { 16 } else { IDS_BYTES };
-    if !(1..=CROSSED_OUT).contains(&kind) || !(least..=MAX_CONTENT_BYTES).contains(&bytes) {
-        return Ok(None);
-    }
-    let mut content = vec![0; bytes];
-    let whole = filled(reader, &mut content)? && sum(&content) == number(5);
-    Ok(whole.then_some((kind, content)))
-}
-
-fn filled(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    match reader.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn sum(content: &[u8]) -> u32 {
-    let mut sum = flate2::Crc::new();
-    sum.update(content);
-    sum.sum()
-}
-
-/// The lengths were checked when the record was read.
-fn uuid(content: &[u8], at: usize) -> Uuid {
-    content.get(at..at + 16).and_then(|bytes| Uuid::from_slice(bytes).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

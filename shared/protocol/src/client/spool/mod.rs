@@ -12,6 +12,8 @@
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
 #[cfg(not(target_arch = "wasm32"))]
+mod records;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use file::Spool;
 
 #[cfg(target_arch = "wasm32")]

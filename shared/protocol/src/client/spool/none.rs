@@ -27,6 +27,10 @@ impl Spool {
         match *self {}
     }
 
+    pub(crate) fn damaged_events(&self) -> u64 {
+        match *self {}
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         match *self {}
     }

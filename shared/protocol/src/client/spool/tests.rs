@@ -70,6 +70,41 @@ fn a_record_that_a_crash_cut_off_costs_no_other() {
 }
 
 #[test]
+fn a_damaged_byte_costs_its_own_record_and_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool");
+    let (mut spool, _) = open(&path);
+    let list: Vec<_> = ["first", "second", "third"].map(outgoing).into();
+    let mut ends = vec![MAGIC.len()];
+    for outgoing in &list {
+        assert!(spool.append(outgoing).unwrap());
+        ends.push(spool.bytes() as usize);
+    }
+    drop(spool);
+    let whole = std::fs::read(&path).unwrap();
+    for damaged in MAGIC.len()..whole.len() {
+        for change in [0x01, 0x80] {
+            let mut bytes = whole.clone();
+            bytes[damaged] ^= change;
+            std::fs::write(&path, &bytes).unwrap();
+            let (mut spool, left) = open(&path);
+            let own = ends.iter().rposition(|end| damaged >= *end).unwrap();
+            // At the end nobody can tell a damaged length from a record that was cut off.
+            let (last, length) = (own == 2, (1..5).contains(&(damaged - ends[own])) || damaged == ends[own]);
+            let lost = spool.damaged_events();
+            assert!(lost >= 1 || (last && length), "byte {damaged}: {lost}");
+            let others: Vec<_> =
+                ["first", "second", "third"].into_iter().enumerate().filter(|(i, _)| *i != own).collect();
+            let texts: Vec<_> = left.iter().map(|outgoing| text(&mut spool, outgoing)).collect();
+            assert_eq!(texts, others.into_iter().map(|(_, text)| text).collect::<Vec<_>>(), "byte {damaged}");
+            drop(spool);
+            let (spool, again) = open(&path);
+            assert_eq!((again.len(), spool.damaged_events()), (2, 0), "byte {damaged}");
+        }
+    }
+}
+
+#[test]
 fn a_full_spool_takes_no_more_until_something_is_crossed_out() {
     let folder = tempfile::tempdir().unwrap();
     let (mut spool, _) = Spool::open(&folder.path().join("spool"), 10_000).unwrap();
