@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use reflow_actor::{Actor, ActorBehavior, ActorContext, MemoryState, Port, message::Message};
+use reflow_tracing_protocol::client::{Capture, Content};
 use reflow_tracing_protocol::{MessageSnapshot, StateDiff, StateDiffType, TraceEventType};
 use serde_json::json;
 use tokio::sync::mpsc::Sender;
@@ -131,7 +132,7 @@ impl Worker {
         let recorder = &self.shared.recorder;
         let run = recorder.begin(self.name, self.inports.1.len());
         let received =
-            Details { port: Some(port.to_owned()), message: Some(snapshot(&envelope.order)), ..Details::default() };
+            Details { port: Some(port.to_owned()), message: Some(snapshot(&envelope.order)?), ..Details::default() };
         let cause = recorder.record(&run, TraceEventType::MessageReceived, received, &envelope.cause);
 
         tokio::time::sleep(self.stage.takes(self.shared.seed, &envelope.order)).await;
@@ -181,7 +182,7 @@ impl Worker {
                 Stage::Source(_) => Cause { span: format!("order-{}", order.number), ..cause.clone() },
                 _ => cause.clone(),
             };
-            let message = snapshot(&order);
+            let message = snapshot(&order)?;
             let sent = Details { port: Some(port.to_owned()), message: Some(message.clone()), ..Details::default() };
             let cause = self.shared.recorder.record(run, TraceEventType::MessageSent, sent, &cause);
             for (_, _, to_actor, to_port) in
@@ -224,14 +225,9 @@ impl Worker {
     }
 }
 
-fn snapshot(order: &Order) -> MessageSnapshot {
-    let size_bytes = serde_json::to_vec(order).map_or(0, |json| json.len());
-    MessageSnapshot {
-        message_type: "Order".to_owned(),
-        size_bytes,
-        checksum: String::new(),
-        serialized_data: Vec::new(),
-    }
+/// The client measures the content: its size, and its checksum as Reflow defines it.
+fn snapshot(order: &Order) -> Result<MessageSnapshot> {
+    Ok(Content::of(order)?.snapshot("Order", Capture::Off))
 }
 
 fn bytes(state: &State) -> Vec<u8> {

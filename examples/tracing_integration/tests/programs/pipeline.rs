@@ -60,6 +60,11 @@ async fn orders_fan_out_fail_recover_and_change_states() -> Result<()> {
     Ok(())
 }
 
+fn checksums<'a>(trace: &'a Value, event_type: &str) -> BTreeSet<&'a str> {
+    let of_type = events(trace).iter().filter(|event| is(event, event_type));
+    of_type.filter_map(|event| event["data"]["message"]["checksum"].as_str()).collect()
+}
+
 #[tokio::test]
 async fn every_event_has_figures_and_every_change_of_state_a_before_and_an_after() -> Result<()> {
     let server = server().await?;
@@ -71,6 +76,14 @@ async fn every_event_has_figures_and_every_change_of_state_a_before_and_an_after
         assert!(figures["execution_time_ns"].as_u64() > Some(0), "{event}");
         assert!(figures["memory_usage_bytes"].as_u64() > Some(1 << 20), "{event}");
     }
+    let messages: Vec<&Value> =
+        events(trace).iter().map(|event| &event["data"]["message"]).filter(|message| !message.is_null()).collect();
+    for message in &messages {
+        let checksum = message["checksum"].as_str().unwrap_or_default();
+        assert!(checksum.starts_with("sha256:") && message["size_bytes"].as_u64() > Some(2), "{message}");
+    }
+    // What is sent is what is received: the same content has the same checksum.
+    assert!(messages.len() > 50 && checksums(trace, "MessageSent").is_superset(&checksums(trace, "DataFlow")));
     let states = |event: &Value, side: &str| -> Result<Value> {
         let bytes: Vec<u8> = serde_json::from_value(event["data"]["state_diff"][side].clone())?;
         Ok(serde_json::from_slice(&bytes)?)

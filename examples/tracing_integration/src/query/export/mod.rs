@@ -3,6 +3,7 @@
 //! Traces are written one by one as they come, so that an export of a thousand needs the memory of one; only a Parquet row group
 //! is gathered first. A file appears under its name when it is complete: until then it has `.part` behind it.
 
+mod figures;
 mod json;
 mod parquet;
 mod row;

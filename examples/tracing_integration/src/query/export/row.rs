@@ -2,7 +2,8 @@
 
 use reflow_tracing_protocol::{FlowTrace, TraceEvent, TraceEventType};
 
-use crate::query::analysis::{all_zero, measured_size};
+use super::figures::Figures;
+use crate::query::analysis::measured_size;
 
 /// A value of a row; `None` is "not there" or "not measured".
 #[derive(Clone, Debug, PartialEq)]
@@ -49,17 +50,11 @@ pub(super) const COLUMNS: &[Column] = &[
     }),
     ("size_bytes", Kind::Whole, |_, event| whole(event.data.message.as_ref().and_then(measured_size))),
     ("error", Kind::Text, |_, event| Value::Text(event.data.error.clone())),
-    ("execution_time_ns", Kind::Whole, |_, event| positive(event.data.performance_metrics.execution_time_ns)),
-    ("memory_usage_bytes", Kind::Whole, |_, event| positive(event.data.performance_metrics.memory_usage_bytes as u64)),
-    ("cpu_usage_percent", Kind::Real, |_, event| {
-        real(event, f64::from(event.data.performance_metrics.cpu_usage_percent))
-    }),
-    ("queue_depth", Kind::Whole, |_, event| {
-        whole(measured(event).then_some(event.data.performance_metrics.queue_depth as u64))
-    }),
-    ("throughput_msgs_per_sec", Kind::Real, |_, event| {
-        real(event, event.data.performance_metrics.throughput_msgs_per_sec)
-    }),
+    ("execution_time_ns", Kind::Whole, |_, event| whole(figures(event).execution_time_ns)),
+    ("memory_usage_bytes", Kind::Whole, |_, event| whole(figures(event).memory_usage_bytes)),
+    ("cpu_usage_percent", Kind::Real, |_, event| Value::Real(figures(event).cpu_usage_percent.map(f64::from))),
+    ("queue_depth", Kind::Whole, |_, event| whole(figures(event).queue_depth)),
+    ("throughput_msgs_per_sec", Kind::Real, |_, event| Value::Real(figures(event).throughput_msgs_per_sec)),
     ("parent_event_id", Kind::Text, |_, event| {
         Value::Text(event.causality.parent_event_id.as_ref().map(|id| id.0.to_string()))
     }),
@@ -87,16 +82,8 @@ fn whole(number: Option<u64>) -> Value {
     Value::Whole(number.map(|number| i64::try_from(number).unwrap_or(i64::MAX)))
 }
 
-fn positive(number: u64) -> Value {
-    whole((number > 0).then_some(number))
-}
-
-fn real(event: &TraceEvent, number: f64) -> Value {
-    Value::Real(measured(event).then_some(number))
-}
-
-fn measured(event: &TraceEvent) -> bool {
-    !all_zero(&event.data.performance_metrics)
+fn figures(event: &TraceEvent) -> Figures {
+    Figures::of(&event.data.performance_metrics)
 }
 
 fn target(event: &TraceEvent) -> Option<(&String, &String)> {
