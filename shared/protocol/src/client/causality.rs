@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 
 use uuid::Uuid;
 
-use crate::{EventId, TraceEvent};
+use crate::{EventId, TraceEvent, TraceEventType};
 
 /// Causes that a chain keeps, the newest ones.
 pub const MAX_CHAIN: usize = 16;
@@ -33,6 +33,7 @@ pub struct Cause {
     root: EventId,
     /// What led to `event`, oldest first.
     chain: Vec<EventId>,
+    is_message: bool,
 }
 
 impl Cause {
@@ -42,6 +43,7 @@ impl Cause {
             event: event.event_id.clone(),
             root: event.causality.root_cause_event_id.clone(),
             chain: event.causality.dependency_chain.clone(),
+            is_message: event.event_type == TraceEventType::MessageSent,
         }
     }
 
@@ -111,13 +113,15 @@ impl Drop for Entered {
     }
 }
 
-/// Puts the event under the cause that the caller has opened, if there is one.
-pub(crate) fn apply_scope(event: &mut TraceEvent) {
-    SCOPE.with_borrow(|scope| {
-        if let Some(cause) = scope {
+/// Puts the event under the cause that the caller has opened, if there is one; says whether that is a `MessageSent`.
+pub(crate) fn apply_scope(event: &mut TraceEvent) -> bool {
+    SCOPE.with_borrow(|scope| match scope {
+        Some(cause) => {
             cause.lead_to(event);
+            cause.is_message
         }
-    });
+        None => false,
+    })
 }
 
 /// The last `MessageSent` of each out-port, by the task that sent it.

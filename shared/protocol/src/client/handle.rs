@@ -137,17 +137,19 @@ impl TracingClient {
     /// # Errors
     /// [`TracingError::Disconnected`] after [`shutdown`](Self::shutdown).
     pub async fn record_event(&self, trace_id: TraceId, event: TraceEvent) -> Result<()> {
-        self.record_unfinished(trace_id.0, event, None).await
+        self.record_unfinished(trace_id.0, event, None, None).await
     }
 
-    /// Records an event of a trace. `finish` is done to it in the background; it holds so many bytes.
+    /// Records an event of a trace. `fate` is as [`Sampler::keep`](super::sampling::Sampler::keep) has it; `finish` is done to the event in the
+    /// background and holds so many bytes.
     pub(super) async fn record_unfinished(
         &self,
         trace_id: Uuid,
         event: TraceEvent,
+        fate: Option<Uuid>,
         finish: Option<(Finish, usize)>,
     ) -> Result<()> {
-        match self.entry(trace_id, event, finish)? {
+        match self.entry(trace_id, event, fate, finish)? {
             Some(entry) => self.shared.offer_or_wait(entry).await,
             None => Ok(()),
         }
@@ -155,11 +157,17 @@ impl TracingClient {
 
     /// What goes into the buffer; nothing if tracing is off or sampling leaves the event out.
     #[inline]
-    fn entry(&self, trace_id: Uuid, mut event: TraceEvent, finish: Option<(Finish, usize)>) -> Result<Option<Entry>> {
+    fn entry(
+        &self,
+        trace_id: Uuid,
+        mut event: TraceEvent,
+        fate: Option<Uuid>,
+        finish: Option<(Finish, usize)>,
+    ) -> Result<Option<Entry>> {
         if !self.is_enabled() {
             return Ok(None);
         }
-        if !self.shared.sampler.keep(trace_id, &mut event) {
+        if !self.shared.sampler.keep(trace_id, &mut event, fate) {
             Counters::add(&self.shared.counters.events_sampled_out, 1);
             return Ok(None);
         }
@@ -175,7 +183,7 @@ impl TracingClient {
     /// # Errors
     /// [`TracingError::Disconnected`] after [`shutdown`](Self::shutdown).
     pub fn record(&self, trace_id: &TraceId, event: TraceEvent) -> Result<()> {
-        let Some(entry) = self.entry(trace_id.0, event, None)? else { return Ok(()) };
+        let Some(entry) = self.entry(trace_id.0, event, None, None)? else { return Ok(()) };
         match self.shared.offer(entry) {
             Ok(()) => Ok(()),
             Err(NotTaken::Full(entry)) => {

@@ -4,7 +4,8 @@
 //! in its trace, so that it is not missing there; it is counted in the client's figures.
 //!
 //! Whether an event is recorded is read from its id, and of a `DataFlow` from that of its `MessageSent`: the two that tell of one
-//! message are kept or left out together, and the same event always meets the same fate.
+//! message are kept or left out together, and the same event always meets the same fate. Another cause decides nothing: all that happens
+//! in one scope would be kept, or nothing of it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,8 +69,9 @@ impl Sampler {
         self.active.store(!(rules.own.is_empty() && rules.sent.is_empty()), Ordering::Release);
     }
 
-    /// Whether an event of a trace is to be recorded; if it was left to chance, the event says so afterwards.
-    pub(crate) fn keep(&self, trace_id: Uuid, event: &mut TraceEvent) -> bool {
+    /// Whether an event of a trace is to be recorded; if it was left to chance, the event says so afterwards. `fate` is the id that decides,
+    /// where the parent of a `DataFlow` is known to be no `MessageSent`.
+    pub(crate) fn keep(&self, trace_id: Uuid, event: &mut TraceEvent, fate: Option<Uuid>) -> bool {
         if !self.active.load(Ordering::Acquire) || failed(event) {
             return true;
         }
@@ -83,7 +85,7 @@ impl Sampler {
         if rate >= 1.0 {
             return true;
         }
-        if chance(decisive_id(event)) >= rate {
+        if chance(fate.unwrap_or_else(|| decisive_id(event))) >= rate {
             return false;
         }
         event.data.custom_attributes.insert(SAMPLE_RATE.to_owned(), Value::from(rate));
@@ -160,7 +162,7 @@ mod tests {
 
     /// How many of 10,000 are kept.
     fn kept(sampler: &Sampler, event: impl Fn() -> TraceEvent) -> usize {
-        (0..10_000).filter(|_| sampler.keep(TRACE, &mut event())).count()
+        (0..10_000).filter(|_| sampler.keep(TRACE, &mut event(), None)).count()
     }
 
     #[test]
@@ -184,7 +186,7 @@ mod tests {
         let mut estimated = 0.0;
         for _ in 0..20_000 {
             let mut event = event();
-            if sampler.keep(TRACE, &mut event) {
+            if sampler.keep(TRACE, &mut event, None) {
                 estimated += 1.0 / event.data.custom_attributes[SAMPLE_RATE].as_f64().unwrap();
             }
         }
@@ -196,11 +198,11 @@ mod tests {
     fn failures_are_recorded_whole() {
         let sampler = sampler(&[rule(None, None, None, 0.0)]);
         let mut failed = TraceEvent::actor_failed("a".into(), "no".into());
-        assert!(sampler.keep(TRACE, &mut failed));
+        assert!(sampler.keep(TRACE, &mut failed, None));
         assert!(failed.data.custom_attributes.is_empty());
         let mut with_error = event();
         with_error.data.error = Some("no".into());
-        assert!(sampler.keep(TRACE, &mut with_error));
+        assert!(sampler.keep(TRACE, &mut with_error, None));
     }
 
     #[test]
@@ -210,7 +212,7 @@ mod tests {
             let mut sent = event();
             let mut flow = TraceEvent::data_flow("a".into(), "o".into(), "b".into(), "i".into(), "T".into(), 1);
             Cause::of(&sent).lead_to(&mut flow);
-            assert_eq!(sampler.keep(TRACE, &mut sent), sampler.keep(TRACE, &mut flow));
+            assert_eq!(sampler.keep(TRACE, &mut sent, None), sampler.keep(TRACE, &mut flow, None));
         }
     }
 
@@ -241,12 +243,12 @@ mod tests {
         let rules = [rule(Some("pipeline"), None, None, 0.0), rule(Some("program"), None, None, 0.0)];
         let sampler = Sampler::new(&rules, vec!["program".to_owned()]);
         let other = Uuid::from_u128(2);
-        assert!(!sampler.keep(other, &mut event()), "not named yet");
+        assert!(!sampler.keep(other, &mut event(), None), "not named yet");
         sampler.started(other, vec!["other".to_owned()]);
-        assert!(sampler.keep(other, &mut event()));
+        assert!(sampler.keep(other, &mut event(), None));
         for trace in 0..1_000 {
             sampler.started(Uuid::from_u128(trace), vec!["pipeline".to_owned()]);
-            assert!(!sampler.keep(Uuid::from_u128(trace), &mut event()));
+            assert!(!sampler.keep(Uuid::from_u128(trace), &mut event(), None));
         }
         assert_eq!(sampler.rules.read().unwrap().traces.len(), TRACES);
     }

@@ -3,10 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use reflow_tracing_protocol::client::TracingClient;
+use reflow_tracing_protocol::client::{TracingClient, TracingIntegration};
 use reflow_tracing_protocol::wire::SamplingRule;
 use reflow_tracing_protocol::{EventId, FlowId, TraceEvent};
-use reflow_tracing_tests::{Service, eventually, patience};
+use reflow_tracing_tests::{Port, Service, eventually, patience};
+use serde_json::json;
 
 use uuid::Uuid;
 
@@ -133,4 +134,31 @@ async fn the_server_learns_what_became_of_its_clients_events() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn a_scope_decides_over_nothing_but_the_flow_of_its_own_message() -> Result<()> {
+    const FLOWS: u64 = 1_000;
+    let port = Port::reserve()?;
+    let rules = SamplingRule::parse_all("type:DataFlow = 0.5; type:MessageSent = 0.5")?;
+    let url = format!("ws://127.0.0.1:{}", port.number());
+    let tracing = TracingIntegration::new(TracingClient::builder(config(&url)).sampling(rules).build()?);
+    let left_out = || tracing.client().metrics().events_sampled_out;
+    let flows = async |count: u64| -> Result<()> {
+        for number in 0..count {
+            tracing.trace_data_flow(format!("actor-{number}"), "out", "sink", "in", "Number", 8).await?;
+        }
+        Ok(())
+    };
+    let run = tracing.trace_actor_started("worker").await?;
+    run.scope(flows(FLOWS)).await?;
+    // Chances of a half, each its own: eight standard deviations.
+    ensure!((370..630).contains(&left_out()), "{} of {FLOWS} are left out", left_out());
+    for number in 0..100 {
+        let before = left_out();
+        let sent = tracing.trace_message_sent_with("worker", format!("port-{number}"), "Number", json!(number)).await?;
+        sent.scope(flows(1)).await?;
+        ensure!([0, 2].contains(&(left_out() - before)), "a message without its flow, or the other way round");
+    }
+    Ok(())
 }

@@ -127,7 +127,7 @@ mod tests {
         let trace_id = client.current_trace_id();
         client.record_event(trace_id.clone(), event()).await.expect("there is room");
         client
-            .record_unfinished(trace_id.0, event(), Some((Box::new(|_| panic!("as the test wants it")), 0)))
+            .record_unfinished(trace_id.0, event(), None, Some((Box::new(|_| panic!("as the test wants it")), 0)))
             .await
             .expect("there is room");
         (client, trace_id)

@@ -134,31 +134,30 @@ impl TracingIntegration {
 
     /// Records without giving the cause, which would cost a copy.
     async fn put(&self, mut event: TraceEvent, finish: Option<(Finish, usize)>) -> Result<()> {
-        let trace_id = self.link(&mut event);
-        self.client.record_unfinished(trace_id, event, finish).await
+        let (trace_id, fate) = self.link(&mut event);
+        self.client.record_unfinished(trace_id, event, fate, finish).await
     }
 
     /// Records with what is left to do in the background, and how many bytes that holds.
     async fn put_caused(&self, mut event: TraceEvent, finish: Option<(Finish, usize)>) -> Result<Cause> {
-        let trace_id = self.link(&mut event);
+        let (trace_id, fate) = self.link(&mut event);
         let cause = Cause::of(&event);
-        self.client.record_unfinished(trace_id, event, finish).await?;
+        self.client.record_unfinished(trace_id, event, fate, finish).await?;
         Ok(cause)
     }
 
     /// Gives the trace that the event is of, and the event what led to it, where that is known. An event that names its parent itself is
-    /// left as it is.
-    fn link(&self, event: &mut TraceEvent) -> Uuid {
-        let trace_id = self.client.current_trace_id().0;
+    /// left as it is. Gives as well whose id decides in sampling, where that is not for the parent to do.
+    fn link(&self, event: &mut TraceEvent) -> (Uuid, Option<Uuid>) {
+        let (trace_id, mut fate) = (self.client.current_trace_id().0, None);
         if event.causality.parent_event_id.is_none() {
             let flow = matches!(event.event_type, TraceEventType::DataFlow { .. });
-            if !(flow && self.edges.flow(trace_id, event)) {
-                apply_scope(event);
-            }
+            let of_message = (flow && self.edges.flow(trace_id, event)) || apply_scope(event);
+            fate = (!of_message).then_some(event.event_id.0);
         }
         if event.event_type == TraceEventType::MessageSent {
             self.edges.sent(trace_id, event);
         }
-        trace_id
+        (trace_id, fate)
     }
 }
