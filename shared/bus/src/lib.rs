@@ -23,8 +23,8 @@ pub use directory::{
 pub use error::{BusError, BusErrorKind};
 pub use filter::TailFilter;
 pub use history::{
-    AnswerStream, AskOptions, HistoryClient, HistoryHandler, LocalHistory, MAX_PIECE_BYTES, NatsHistory, ServeOptions,
-    serve_history,
+    AnswerStream, AskOptions, HistoryClient, HistoryHandler, LocalHistory, MAX_PIECE_BYTES, NatsHistory, Patience,
+    ServeOptions, serve_history,
 };
 pub use local::{LocalBus, LocalOptions};
 pub use metrics::{Side, directory_metrics, watch_bus, watch_directory};

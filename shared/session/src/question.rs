@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use reflow_tracing_bus::{BusError, BusErrorKind};
+use reflow_tracing_bus::{BusError, BusErrorKind, Patience};
 use reflow_tracing_protocol::wire::Code;
 use reflow_tracing_service::{spans, work_span};
 use serde_json::value::RawValue;
@@ -82,7 +82,7 @@ async fn gather(
     let max_answer_bytes = shared.limits.max_answer_bytes;
     let question = encode(shared, dialect, request_id, ask)?;
     let unanswered = |error| unanswered(&shared.limits, error);
-    let mut stream = history.ask(question, shared.limits.history_timeout).await.map_err(unanswered)?;
+    let mut stream = history.ask(question, Patience::Whole(shared.limits.history_timeout)).await.map_err(unanswered)?;
     let mut pieces = Vec::new();
     let mut bytes = 0;
     let mut turn = None;

@@ -3,15 +3,19 @@
 //! The tail is opened first; history is read once the writers have stored everything up to the tail's position, so that between the
 //! two nothing is missing. What was stored while history was being read is in both: those chunks are known by their ids and
 //! left out of the tail.
+//!
+//! The past may be long and its viewer slow: `history_timeout` is for the first of it and for each piece that he waits for, never for
+//! the whole.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt, unfold};
-use reflow_tracing_bus::{AnswerStream, Bus, Tail, TailItem};
+use reflow_tracing_bus::{AnswerStream, Bus, BusError, Patience, Tail, TailItem};
 use reflow_tracing_chunk::Chunk;
 use reflow_tracing_protocol::wire::Code;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::answer::Refusal;
@@ -39,17 +43,37 @@ pub(crate) async fn join(
     let ask = Ask::Chunks { since_us };
     let answer = in_span(ask.kind(), async {
         let question = encode(shared, Dialect::V2, None, ask)?;
-        history.ask(question, patience).await.map_err(unanswered)
+        history.ask(question, Patience::EachPiece(patience)).await.map_err(unanswered)
     });
     let answer = answer.await?;
 
     let shown = Shown::default();
-    let past = unfold(Past { answer, buffer: BytesMut::new(), shown: shown.clone(), over: false }, Past::next);
+    let past =
+        unfold(Past { pieces: read(answer), buffer: BytesMut::new(), shown: shown.clone(), over: false }, Past::next);
     let live = tail.stream.filter(move |item| {
         let again = matches!(item, TailItem::Chunk(chunk) if shown.contains(chunk.header.chunk_uuid()));
         std::future::ready(!again)
     });
     Ok(past.chain(live).boxed())
+}
+
+/// Reads an answer in a task of its own, a piece ahead. A session that is busy with a slow viewer polls nothing else, and what it leaves
+/// unpolled would count against the patience with history. The task ends with the answer, or with who reads it.
+fn read(mut answer: AnswerStream) -> mpsc::Receiver<Result<Bytes, BusError>> {
+    let (pieces, reader) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let piece = tokio::select! {
+                piece = answer.next() => piece,
+                () = pieces.closed() => None,
+            };
+            let Some(piece) = piece else { return };
+            if pieces.send(piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    reader
 }
 
 /// Chunk ids that history has shown.
@@ -79,7 +103,7 @@ impl Shown {
 
 /// Chunks being read from history: each after its length (u32, little endian), which is 0 where history could not be read without a gap.
 struct Past {
-    answer: AnswerStream,
+    pieces: mpsc::Receiver<Result<Bytes, BusError>>,
     buffer: BytesMut,
     shown: Shown,
     over: bool,
@@ -91,7 +115,7 @@ impl Past {
             if let Some(item) = self.take() {
                 return Some((item, self));
             }
-            match self.answer.next().await {
+            match self.pieces.recv().await {
                 Some(Ok(piece)) => self.buffer.extend_from_slice(&piece),
                 Some(Err(error)) => {
                     tracing::warn!(%error, "history for a live subscription broke off");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use moka::sync::Cache;
+use reflow_tracing_bus::Patience;
 use reflow_tracing_chunk::{EndStatus, Header};
 use reflow_tracing_protocol::ExecutionStatus;
 use uuid::Uuid;
@@ -105,7 +106,7 @@ async fn ask_statuses(
     question: Bytes,
 ) -> Option<Vec<(Uuid, ExecutionStatus)>> {
     let answer = async {
-        let pieces = history.ask(question, PATIENCE).await?;
+        let pieces = history.ask(question, Patience::Whole(PATIENCE)).await?;
         pieces
             .try_fold(Vec::new(), |mut all, piece| async move {
                 all.extend_from_slice(&piece);

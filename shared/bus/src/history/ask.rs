@@ -8,21 +8,19 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap, Message, StatusCode, Subscriber};
+use async_nats::{Client, Message, StatusCode, Subscriber};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::wire::{ASK, DEADLINE_MS, Reply, WINDOW, Word};
-use super::{AnswerStream, HistoryClient};
+use super::wire::{ASK, Reply, WINDOW, Word, headers};
+use super::{AnswerStream, HistoryClient, Patience};
 use crate::NatsBus;
 use crate::error::{BusError, BusErrorKind};
 use crate::nats::link::Link;
 
 const CONTEXT: &str = "ask history";
-/// No answer is worth waiting for longer, and no clock can hold every [`Duration`].
-pub(super) const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
 /// How patient an asker is.
 #[derive(Clone, Copy, Debug)]
@@ -55,20 +53,17 @@ impl NatsHistory {
 
 #[async_trait]
 impl HistoryClient for NatsHistory {
-    async fn ask(&self, question: Bytes, deadline: Duration) -> Result<AnswerStream, BusError> {
-        let deadline = deadline.min(LONGEST_DEADLINE);
-        let deadline_at = Instant::now() + deadline;
+    async fn ask(&self, question: Bytes, patience: Patience) -> Result<AnswerStream, BusError> {
+        let until = patience.until();
         if !self.link.is_up() {
-            let wait = timeout(deadline.min(self.options.silence), self.link.until_up());
+            let wait = timeout(patience.time().min(self.options.silence), self.link.until_up());
             wait.await.map_err(|_| unavailable("not connected to nats"))?;
         }
         let client = self.link.client.clone();
         let inbox = client.new_inbox();
         let inbound = client.subscribe(inbox.clone()).await.map_err(|error| unavailable(&error.to_string()))?;
-        let mut headers = HeaderMap::new();
-        headers.insert(DEADLINE_MS, deadline.as_millis().to_string());
         let size = question.len();
-        let sent = client.publish_with_reply_and_headers(ASK, inbox.clone(), headers, question).await;
+        let sent = client.publish_with_reply_and_headers(ASK, inbox.clone(), headers(patience), question).await;
         sent.map_err(|error| match error.kind() {
             async_nats::client::PublishErrorKind::MaxPayloadExceeded => {
                 let max = client.max_payload();
@@ -86,7 +81,8 @@ impl HistoryClient for NatsHistory {
             service: None,
             next: 0,
             granted: WINDOW,
-            deadline: deadline_at,
+            patience,
+            until,
             options: self.options,
             over: false,
             first: None,
@@ -115,7 +111,9 @@ struct Answer {
     next: u64,
     /// So many pieces the service may send in all.
     granted: u64,
-    deadline: Instant,
+    patience: Patience,
+    /// When it is over.
+    until: Instant,
     options: AskOptions,
     over: bool,
     /// Read already, to be handled first.
@@ -127,6 +125,7 @@ impl Answer {
         if self.over {
             return None;
         }
+        self.patience.renew(&mut self.until);
         let piece = loop {
             let reply = match self.first.take() {
                 Some(reply) => Ok(reply),
@@ -177,7 +176,7 @@ impl Answer {
         loop {
             tokio::select! {
                 biased;
-                () = sleep_until(self.deadline) => return Err(timed_out("the deadline has passed")),
+                () = sleep_until(self.until) => return Err(timed_out("the deadline has passed")),
                 message = self.inbound.next() => {
                     let Some(message) = message else { return Err(unavailable("the connection has ended")) };
                     if let Some(reply) = self.read(message)? {

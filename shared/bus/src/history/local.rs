@@ -1,18 +1,16 @@
 //! History in one process: the handler is called directly.
 //!
-//! Guarantee: the same pieces, deadline and errors as over NATS, so that a session cannot tell the difference.
+//! Guarantee: the same pieces, patience and errors as over NATS, so that a session cannot tell the difference.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::ask::LONGEST_DEADLINE;
 use super::wire::MAX_PIECE_BYTES;
-use super::{AnswerStream, HistoryClient, HistoryHandler};
+use super::{AnswerStream, HistoryClient, HistoryHandler, Patience};
 use crate::error::{BusError, BusErrorKind};
 
 /// Asks the handler of its own process.
@@ -30,11 +28,10 @@ impl LocalHistory {
 
 #[async_trait]
 impl HistoryClient for LocalHistory {
-    async fn ask(&self, question: Bytes, deadline: Duration) -> Result<AnswerStream, BusError> {
-        let deadline = deadline.min(LONGEST_DEADLINE);
-        let until = Instant::now() + deadline;
-        let pieces = timeout_at(until, self.handler.answer(question)).await.map_err(|_| late(deadline))??;
-        let answer = Answer { pieces, rest: Bytes::new(), until, deadline, over: false };
+    async fn ask(&self, question: Bytes, patience: Patience) -> Result<AnswerStream, BusError> {
+        let until = patience.until();
+        let pieces = timeout_at(until, self.handler.answer(question)).await.map_err(|_| late(patience))??;
+        let answer = Answer { pieces, rest: Bytes::new(), until, patience, over: false };
         let pieces = stream::unfold(answer, |mut answer| async move {
             let piece = answer.next_piece().await?;
             answer.over = piece.is_err();
@@ -50,7 +47,7 @@ struct Answer {
     /// What the handler gave and the reader has not got.
     rest: Bytes,
     until: Instant,
-    deadline: Duration,
+    patience: Patience,
     over: bool,
 }
 
@@ -59,22 +56,23 @@ impl Answer {
         if self.over {
             return None;
         }
+        self.patience.renew(&mut self.until);
         // A handler that always has a piece ready never makes the timer look.
         if Instant::now() >= self.until {
-            return Some(Err(late(self.deadline)));
+            return Some(Err(late(self.patience)));
         }
         while self.rest.is_empty() {
             match timeout_at(self.until, self.pieces.next()).await {
                 Ok(Some(Ok(piece))) => self.rest = piece,
                 Ok(Some(Err(error))) => return Some(Err(error)),
                 Ok(None) => return None,
-                Err(_) => return Some(Err(late(self.deadline))),
+                Err(_) => return Some(Err(late(self.patience))),
             }
         }
         Some(Ok(self.rest.split_to(self.rest.len().min(MAX_PIECE_BYTES))))
     }
 }
 
-fn late(deadline: Duration) -> BusError {
-    BusError::new(BusErrorKind::Timeout, "ask history", format!("no answer within {deadline:?}"))
+fn late(patience: Patience) -> BusError {
+    BusError::new(BusErrorKind::Timeout, "ask history", format!("no answer within {:?}", patience.time()))
 }

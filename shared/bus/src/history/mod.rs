@@ -6,16 +6,16 @@
 
 mod ask;
 mod local;
+mod patience;
 mod reply;
 mod serve;
 mod wire;
 
 pub use ask::{AskOptions, NatsHistory};
 pub use local::LocalHistory;
+pub use patience::Patience;
 pub use serve::{ServeOptions, serve_history};
 pub use wire::MAX_PIECE_BYTES;
-
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,15 +30,15 @@ pub type AnswerStream = BoxStream<'static, Result<Bytes, BusError>>;
 #[async_trait]
 pub trait HistoryHandler: Send + Sync + 'static {
     /// Answers one question. Pieces of any size: they are cut to fit. Both the future and the stream are dropped when the asker
-    /// has gone or the deadline has passed.
+    /// has gone or its patience is over.
     async fn answer(&self, question: Bytes) -> Result<AnswerStream, BusError>;
 }
 
 /// Asks questions; the collector's side.
 #[async_trait]
 pub trait HistoryClient: Send + Sync {
-    /// Asks; the stream yields pieces in order, or a retryable error when the query service dies in the middle or `deadline`
-    /// (from now) passes. It asks for more only as it is read, so a slow reader holds a bounded piece of the answer. No query
+    /// Asks; the stream yields pieces in order, or a retryable error when the query service dies in the middle or the asker's
+    /// patience is over. It asks for more only as it is read, so a slow reader holds a bounded piece of the answer. No query
     /// service at all is [`crate::BusErrorKind::Unavailable`], at once.
-    async fn ask(&self, question: Bytes, deadline: Duration) -> Result<AnswerStream, BusError>;
+    async fn ask(&self, question: Bytes, patience: Patience) -> Result<AnswerStream, BusError>;
 }

@@ -1,22 +1,23 @@
 //! The query service's side of history over NATS: takes questions, bounded.
 //!
 //! Guarantee: at most `max_running` handlers run and at most `max_waiting` questions wait; one more gets a retryable error at
-//! once, so that another service or a later try can have it. After the stop token, no more questions are taken and those that
-//! are being answered are finished.
+//! once, so that another service or a later try can have it. Answers that somebody may read for hours ([`Patience::EachPiece`])
+//! are bounded by themselves, by `max_streams`, and run only while they are read. After the stop token, no more questions are
+//! taken and those that are being answered are finished, but for streams: their askers get a retryable error.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Message, Subscriber};
+use async_nats::Subscriber;
 use futures_util::StreamExt;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::HistoryHandler;
-use super::reply::{Asker, reply_to};
-use super::wire::{ASK, DEADLINE_MS, GROUP, Reply};
+use super::reply::{Asker, Serving, reply_to};
+use super::wire::{ASK, GROUP, Reply, patience};
+use super::{HistoryHandler, Patience};
 use crate::NatsBus;
 use crate::error::BusErrorKind;
 use crate::nats::link::Link;
@@ -31,7 +32,9 @@ pub struct ServeOptions {
     pub max_running: usize,
     /// Questions that may wait for their turn (64).
     pub max_waiting: usize,
-    /// No answer takes longer, whatever the asker says (10 min).
+    /// Answers open at a time that their askers read piece by piece, beside the others (16: each holds a stretch of some MiB).
+    pub max_streams: usize,
+    /// No answer takes longer, and no piece of a stream, whatever the asker says (10 min).
     pub max_deadline: Duration,
     /// Sign of life while there is nothing else to say (1 s; askers give up after several).
     pub alive_every: Duration,
@@ -42,6 +45,7 @@ impl Default for ServeOptions {
         Self {
             max_running: 8,
             max_waiting: 64,
+            max_streams: 16,
             max_deadline: Duration::from_secs(600),
             alive_every: Duration::from_secs(1),
         }
@@ -57,7 +61,15 @@ pub async fn serve_history(
     stop: CancellationToken,
 ) {
     let link = bus.inner.link.clone();
-    let running = Arc::new(Semaphore::new(options.max_running.max(1)));
+    let max_running = options.max_running.max(1);
+    let serving = Arc::new(Serving {
+        handler,
+        running: Semaphore::new(max_running),
+        alive_every: options.alive_every,
+        stop: stop.clone(),
+    });
+    let questions_open = Arc::new(Semaphore::new(max_running + options.max_waiting));
+    let streams_open = Arc::new(Semaphore::new(options.max_streams));
     let mut answers = JoinSet::new();
     let Some(mut questions) = subscribe(&link, &stop).await else { return };
     loop {
@@ -75,19 +87,22 @@ pub async fn serve_history(
         };
         let Some(question) = question else { break };
         let Some(asker) = Asker::of(&link.client, &question) else { continue };
-        if answers.len() >= options.max_running.max(1) + options.max_waiting {
+        let (patience, open) = match patience(&question) {
+            Patience::Whole(time) => (Patience::Whole(time.min(options.max_deadline)), &questions_open),
+            Patience::EachPiece(time) => (Patience::EachPiece(time.min(options.max_deadline)), &streams_open),
+        };
+        let Ok(place) = Arc::clone(open).try_acquire_owned() else {
             let busy = Reply::Error(BusErrorKind::Unavailable, "the query service is busy, try again".to_owned());
             // An asker that cannot be told gives up by itself.
             let _ = asker.say(busy).await;
             continue;
-        }
-        let deadline = Instant::now() + deadline_of(&question).min(options.max_deadline);
-        let (handler, running) = (Arc::clone(&handler), Arc::clone(&running));
+        };
+        let serving = Arc::clone(&serving);
         answers.spawn(async move {
-            let answered = reply_to(asker, question.payload, &*handler, &running, options.alive_every, deadline).await;
-            if let Err(error) = answered {
+            if let Err(error) = reply_to(asker, question.payload, patience, &serving).await {
                 tracing::debug!(%error, "history answer was not finished");
             }
+            drop(place);
         });
     }
     let _ = timeout(DRAIN_TIMEOUT, turn_away(&link, questions)).await;
@@ -117,9 +132,4 @@ async fn subscribe(link: &Link, stop: &CancellationToken) -> Option<Subscriber> 
             () = sleep(Duration::from_secs(1)) => {}
         }
     }
-}
-
-fn deadline_of(question: &Message) -> Duration {
-    let told = question.headers.as_ref().and_then(|headers| headers.get(DEADLINE_MS));
-    told.and_then(|value| value.as_str().parse().ok()).map_or(Duration::MAX, Duration::from_millis)
 }

@@ -1,7 +1,7 @@
 //! What asker and query service say to each other.
 //!
-//! The asker sends its question to [`ASK`] (one member of the queue group gets it) with its deadline in milliseconds from then
-//! and a reply inbox. Everything to that inbox carries the service's own inbox as its reply subject and one header that tells
+//! The asker sends its question to [`ASK`] (one member of the queue group gets it) with its [`Patience`] in milliseconds, in a
+//! header that tells which kind, and a reply inbox. Everything to that inbox carries the service's own inbox as its reply subject and one header that tells
 //! what it is:
 //!
 //! | header | body | meaning |
@@ -15,9 +15,12 @@
 //! mended by the next), or `cancel`. Whoever is gone is noticed by the other at its next word: a message that has a reply
 //! subject and no subscriber is answered by the server with status 503.
 
+use std::time::Duration;
+
 use async_nats::{Client, HeaderMap, Message};
 use bytes::Bytes;
 
+use super::Patience;
 use crate::error::{BusError, BusErrorKind};
 
 /// Where questions go.
@@ -29,12 +32,33 @@ pub const MAX_PIECE_BYTES: usize = 256 << 10;
 /// How many pieces may be on their way: 2 MiB cover a slow network, and are all that a slow reader holds.
 pub(super) const WINDOW: u64 = 8;
 
-pub(super) const DEADLINE_MS: &str = "Reflow-Deadline-Ms";
+const DEADLINE_MS: &str = "Reflow-Deadline-Ms";
+const EACH_PIECE_MS: &str = "Reflow-Each-Piece-Ms";
 const ALIVE: &str = "Reflow-Alive";
 const PIECE: &str = "Reflow-Piece";
 const END: &str = "Reflow-End";
 const ERROR: &str = "Reflow-Error";
 const CANCEL: &[u8] = b"cancel";
+
+/// The headers of a question.
+pub(super) fn headers(patience: Patience) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let kind = if patience.is_for_each() { EACH_PIECE_MS } else { DEADLINE_MS };
+    headers.insert(kind, patience.time().as_millis().to_string());
+    headers
+}
+
+/// The patience of a question's asker; one that tells none is waited for as long as the service does.
+pub(super) fn patience(question: &Message) -> Patience {
+    let told = |kind: &str| {
+        let value = question.headers.as_ref()?.get(kind)?;
+        value.as_str().parse().ok().map(Duration::from_millis)
+    };
+    match told(EACH_PIECE_MS) {
+        Some(time) => Patience::EachPiece(time),
+        None => Patience::Whole(told(DEADLINE_MS).unwrap_or(Duration::MAX)),
+    }
+}
 
 /// What the service says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,14 +10,18 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use reflow_tracing_bus::{
     AnswerStream, AskOptions, BusError, BusErrorKind, HistoryClient, HistoryHandler, LocalHistory, MAX_PIECE_BYTES,
-    NatsBus, NatsHistory, NatsOptions, ServeOptions, serve_history,
+    NatsBus, NatsHistory, NatsOptions, Patience, ServeOptions, serve_history,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{NatsServer, Proxy, eventually, soon};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Patience = Patience::Whole(Duration::from_secs(60));
+
+const SHORT: Duration = Duration::from_secs(2);
+/// What an answer that goes on slowly takes for each piece.
+const SLOW: Duration = Duration::from_millis(400);
 
 /// Answers `<pieces> <bytes> <how it goes on>`.
 #[derive(Default)]
@@ -60,6 +64,12 @@ impl HistoryHandler for Handler {
         let answer = match end.as_str() {
             "fail" => answer
                 .chain(stream::once(async { Err(BusError::new(BusErrorKind::Unavailable, "test", "lost")) }))
+                .boxed(),
+            "slow" => answer
+                .then(|piece| async move {
+                    tokio::time::sleep(SLOW).await;
+                    piece
+                })
                 .boxed(),
             "hang" => answer.chain(stream::pending()).boxed(),
             _ => answer.boxed(),
@@ -278,11 +288,23 @@ async fn errors_and_deadlines(history: &dyn HistoryClient) {
     assert!(answer.next().await.is_none());
 
     let start = Instant::now();
-    let answer = history.ask("2 10 hang".into(), Duration::from_millis(300)).await;
+    let answer = history.ask("2 10 hang".into(), Patience::Whole(Duration::from_millis(300))).await;
     assert_eq!(soon("deadline", read(answer)).await.unwrap_err().kind, BusErrorKind::Timeout);
     assert!(start.elapsed() >= Duration::from_millis(290) && start.elapsed() < Duration::from_secs(3));
 
-    let answer = history.ask("3 600000".into(), Duration::MAX).await;
+    // The same time for each piece is enough for any number of them, and ends the answer where one does not come.
+    let slow = "8 1000 slow";
+    let answer = history.ask(slow.into(), Patience::Whole(SHORT)).await;
+    assert_eq!(soon("deadline", read(answer)).await.unwrap_err().kind, BusErrorKind::Timeout);
+    let answer = history.ask(slow.into(), Patience::EachPiece(SHORT)).await;
+    assert_eq!(soon("answer", read(answer)).await.unwrap().concat().len(), 8_000);
+    let mut answer = history.ask("2 10 hang".into(), Patience::EachPiece(SHORT)).await.unwrap();
+    for _ in 0..2 {
+        soon("piece", answer.next()).await.unwrap().unwrap();
+    }
+    assert_eq!(soon("deadline", answer.next()).await.unwrap().unwrap_err().kind, BusErrorKind::Timeout);
+
+    let answer = history.ask("3 600000".into(), Patience::Whole(Duration::MAX)).await;
     let pieces = soon("answer", read(answer)).await.unwrap();
     assert!(pieces.iter().all(|piece| piece.len() <= MAX_PIECE_BYTES));
     assert_eq!(pieces.concat().len(), 1_800_000);
@@ -298,4 +320,38 @@ async fn errors_and_deadlines_over_nats() {
 #[tokio::test]
 async fn errors_and_deadlines_in_one_process() {
     errors_and_deadlines(&LocalHistory::new(Arc::new(Handler::default()))).await;
+}
+
+/// More than the window and the sockets hold, so that the service has to wait for the reader.
+const LONG: &str = "200 262144";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_nobody_reads_hold_up_no_questions_and_are_bounded_by_themselves() {
+    let server = NatsServer::start();
+    let options = ServeOptions { max_running: 1, max_waiting: 1, max_streams: 3, ..ServeOptions::default() };
+    let service = serve(server.url(), options).await;
+    let history = asker(&server).await;
+    let stream = || history.ask(LONG.into(), Patience::EachPiece(SHORT));
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = stream().await.unwrap();
+        soon("piece", stream.next()).await.unwrap().unwrap();
+        streams.push(stream);
+    }
+    let error = soon("busy", stream()).await.err().unwrap();
+    assert!(error.kind == BusErrorKind::Unavailable && error.reason.contains("busy"), "{error}");
+    // There is one place to run, which none of them keeps.
+    let answer = eventually("a place", async || read(history.ask("2 10".into(), MINUTE).await).await.ok()).await;
+    assert_eq!(answer.len(), 2);
+
+    // Longer than the patience has passed meanwhile, or passes now: it is not the service that was waited for.
+    tokio::time::sleep_until((Instant::now() + SHORT).into()).await;
+    let rest = soon("the rest", read(Ok(streams.remove(0)))).await.unwrap();
+    assert_eq!(rest.concat().len(), 199 << 18);
+
+    // A service that stops ends them; they could go on for hours.
+    service.stop.cancel();
+    let error = soon("the end", read(Ok(streams.remove(0)))).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    soon("the service ends", service.task).await.unwrap();
 }

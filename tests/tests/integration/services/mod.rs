@@ -8,6 +8,7 @@ mod once;
 mod pressure;
 mod roles;
 mod shutdown;
+mod since;
 mod smoke;
 mod viewers;
 
