@@ -39,11 +39,3 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
     };
     Ok(Server::start(service, &sessions, listener, capabilities)?)
 }
-
-/// What collectors share, or what this one knows by itself.
-fn directory(config: &Config) -> anyhow::Result<Arc<dyn Directory>> {
-    Ok(match RedisOptions::of(config) {
-        Some(options) => Arc::new(RedisDirectory::try_new(options).context("cannot use Redis")?),
-        None => Arc::new(MemoryDirectory::new(DirectoryOptions::of(config))),
-    })
-}

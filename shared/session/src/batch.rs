@@ -134,14 +134,16 @@ impl Batch {
 }
 
 pub(crate) fn check_name(field: &str, name: &str) -> Result<(), Refusal> {
-    match sanitize_name(name).len() {
-        bytes if bytes > MAX_NAME_BYTES => Err(Refusal::new(
-            Code::InvalidRequest,
-            "name",
-            format!("{field} is {bytes} bytes long; at most {MAX_NAME_BYTES} are allowed"),
-        )),
-        _ => Ok(()),
+    check_length(field, sanitize_name(name).len())
+}
+
+/// Names and ids are short.
+pub(crate) fn check_length(field: &str, bytes: usize) -> Result<(), Refusal> {
+    if bytes <= MAX_NAME_BYTES {
+        return Ok(());
     }
+    let message = format!("{field} is {bytes} bytes long; at most {MAX_NAME_BYTES} are allowed");
+    Err(Refusal::new(Code::InvalidRequest, "name", message))
 }
 
 pub(crate) fn over_decompressed(max: usize) -> Refusal {

@@ -5,7 +5,8 @@
 //! A frame that fits into the read buffer is read first and accounted for by the session.
 //!
 //! No deadlock: a message's bytes are taken at once, never piece by piece (a message in fragments takes the largest size a
-//! message may have), and what a session holds is given back when its chunk is durable, which waits for no other session.
+//! message may have until it is whole), and what a session holds is given back when its chunk is durable or its question
+//! answered, which waits for no other session.
 
 use std::io;
 use std::pin::Pin;
@@ -26,7 +27,15 @@ pub(crate) struct Budget {
 
 /// Bytes taken from the budget; given back on drop.
 #[derive(Debug)]
-pub(crate) struct Taken(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub(crate) struct Taken(OwnedSemaphorePermit);
+
+impl Taken {
+    /// Gives back what is more than `bytes`.
+    pub(crate) fn trimmed(mut self, bytes: usize) -> Self {
+        drop(self.0.split(self.0.num_permits().saturating_sub(bytes)));
+        self
+    }
+}
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {

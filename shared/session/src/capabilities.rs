@@ -38,7 +38,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: SessionMetrics,
     /// Bytes of frames that are not durable yet.
     pub(crate) budget: Budget,
-    /// Bytes being decompressed: apart from `budget`, so that a frame never waits for its own decompression.
+    /// Bytes being decompressed, and texts that came compressed until they are durable. Apart from `budget`: who holds bytes there may
+    /// wait for room here, and never the other way round, so that no frame waits for its own decompression.
     pub(crate) decompression: Budget,
     /// Answers of over a mebibyte that may be gathered at once.
     pub(crate) large_answers: Arc<Semaphore>,

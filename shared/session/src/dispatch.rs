@@ -14,8 +14,12 @@ use uuid::Uuid;
 
 use crate::answer::Refusal;
 use crate::ask::Ask;
-use crate::batch::over_decompressed;
+use crate::batch::{check_length, over_decompressed};
+use crate::budget::Taken;
 use crate::capabilities::Shared;
+
+/// Largest `Subscribe`. Its filters are kept, outside of the byte budget, for as long as the subscription is open; a thousand ids fit.
+pub(crate) const MAX_SUBSCRIBE_BYTES: usize = 64 << 10;
 
 /// What to do about a frame.
 pub(crate) enum Action {
@@ -60,6 +64,7 @@ pub(crate) fn text(frame: &str) -> Result<Understood, Refusal> {
         };
         Refusal::new(code, reason, error.to_string())
     })?;
+    check_ids(&request)?;
     let (action, name, older) = match request {
         Request::RecordEvent { trace_id, event } => {
             (Action::Event { sent_id: trace_id, range: place(frame, event) }, "RecordEvent", false)
@@ -92,6 +97,13 @@ pub(crate) fn text(frame: &str) -> Result<Understood, Refusal> {
         Request::GetFlowVersions { flow_id, request_id } => {
             (Action::Ask { ask: Ask::GetFlowVersions { flow_id }, request_id }, "GetFlowVersions", false)
         }
+        Request::Subscribe(_) if frame.len() > MAX_SUBSCRIBE_BYTES => {
+            let message = format!(
+                "Subscribe is {} bytes long; at most {MAX_SUBSCRIBE_BYTES} are allowed; filter by fewer names, or open several",
+                frame.len()
+            );
+            return Err(Refusal::new(Code::LimitExceeded, "subscribe_size", message));
+        }
         Request::Subscribe(request) => {
             let older = request.older;
             (Action::Subscribe(request), "Subscribe", older)
@@ -108,6 +120,23 @@ pub(crate) fn text(frame: &str) -> Result<Understood, Refusal> {
     Ok(Understood { action, request: name, older })
 }
 
+/// What a client calls its requests and subscriptions is kept until they are answered, or ended, after their frame has gone.
+fn check_ids(request: &Request<'_>) -> Result<(), Refusal> {
+    match request {
+        Request::StartTrace(StartTrace { request_id, .. })
+        | Request::EndTrace { request_id, .. }
+        | Request::GetTrace { request_id, .. }
+        | Request::QueryTraces { request_id, .. }
+        | Request::GetFlowVersions { request_id, .. } => {
+            check_length("request_id", request_id.as_ref().map_or(0, |id| id.get().len()))
+        }
+        Request::Subscribe(SubscribeRequest { subscription_id, .. }) | Request::Unsubscribe { subscription_id } => {
+            check_length("subscription_id", subscription_id.as_ref().map_or(0, String::len))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Reads a binary frame of a v2 session that says it is a batch.
 pub(crate) fn batch(frame: &Bytes) -> Result<Understood, Refusal> {
     let BatchFrame { header, payload } = BatchFrame::decode(frame)
@@ -116,21 +145,24 @@ pub(crate) fn batch(frame: &Bytes) -> Result<Understood, Refusal> {
     Ok(Understood { action: Action::Batch { header, payload }, request: "RecordBatch", older: false })
 }
 
-/// Any other binary frame is a compressed request.
-pub(crate) async fn decompress(shared: &Shared, frame: &Bytes) -> Result<Utf8Bytes, Refusal> {
+/// Any other binary frame is a compressed request. Its text comes with the room that it takes from then on.
+pub(crate) async fn decompress(shared: &Shared, frame: &Bytes) -> Result<(Utf8Bytes, Option<Taken>), Refusal> {
     let limits = &shared.limits;
     let codec = Codec::sniff(frame).unwrap_or(limits.request_codec);
     let max = limits.max_decompressed_bytes;
     // How large it will be is not told. A first try with what is usual spares the others' room.
     let usual = frame.len().saturating_mul(16).clamp(64 << 10, max);
     for room in [usual, max] {
-        let _taken = shared.decompression.take(room).await;
+        let taken = shared.decompression.take(room).await;
         match codec.decompress(frame, room, 0) {
             Ok(raw) => {
-                let text = String::from_utf8(raw).map_err(|error| {
+                let mut text = String::from_utf8(raw).map_err(|error| {
                     Refusal::new(Code::SerializationError, "utf8", format!("decompressed frame is not UTF-8: {error}"))
                 })?;
-                return Ok(text.into());
+                // What the decompressor made room for and did not use is given back, in memory as in the budget.
+                text.shrink_to_fit();
+                let taken = taken.map(|taken| taken.trimmed(text.len()));
+                return Ok((text.into(), taken));
             }
             Err(CodecError::TooLarge { .. }) => {}
             Err(error) => {

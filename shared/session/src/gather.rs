@@ -34,7 +34,8 @@ pub(crate) struct Gather {
     taken: Vec<Taken>,
 }
 
-enum Item {
+/// A frame that takes part in a gather.
+pub(crate) enum Item {
     /// An event: the frame and where in it.
     Event { sent_id: Uuid, frame: Utf8Bytes, range: Range<usize> },
     /// A start, with or without an id.
@@ -96,35 +97,11 @@ impl Gather {
         self.bytes
     }
 
-    /// Adds an event frame; `taken` is what it holds of the byte budget.
-    pub(crate) fn event(
-        &mut self,
-        sent_id: Uuid,
-        frame: Utf8Bytes,
-        range: Range<usize>,
-        now_us: i64,
-        taken: Option<Taken>,
-    ) {
-        self.bytes += frame.len();
+    /// Adds what came in a frame of `bytes`; `taken` is what that holds of the byte budget. Starts and ends hold names, versions and
+    /// errors of their frame, so they count like events.
+    pub(crate) fn add(&mut self, item: Item, bytes: usize, taken: Option<Taken>, now_us: i64) {
+        self.bytes += bytes;
         self.taken.extend(taken);
-        self.push(Item::Event { sent_id, frame, range }, now_us);
-    }
-
-    pub(crate) fn start(&mut self, start: StartTrace, now_us: i64) {
-        self.push(Item::Start(start), now_us);
-    }
-
-    pub(crate) fn end(
-        &mut self,
-        trace_id: Uuid,
-        status: ExecutionStatus,
-        request_id: Option<Box<RawValue>>,
-        now_us: i64,
-    ) {
-        self.push(Item::End { trace_id, status, request_id }, now_us);
-    }
-
-    fn push(&mut self, item: Item, now_us: i64) {
         if self.items.is_empty() {
             self.received_us = now_us;
         }

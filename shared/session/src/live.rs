@@ -48,6 +48,8 @@ struct Passing {
 
 /// Chunks looked at in one go: their traces' statuses are asked for together.
 const AT_ONCE: usize = 64;
+/// Bytes of events after which no more chunks are taken into it: what is opened and not yet sent is no more than that and one chunk.
+const AT_ONCE_BYTES: usize = 4 << 20;
 
 impl Subscription {
     /// Opens the tail. What happens from the answer on is seen.
@@ -243,12 +245,17 @@ impl Subscriptions {
                 let index = (self.turn + step) % self.list.len();
                 let view = Arc::clone(&self.list[index].view);
                 let mut items = Vec::new();
+                let mut bytes = 0;
                 let mut ended = false;
                 while items.len() < AT_ONCE
+                    && bytes < AT_ONCE_BYTES
                     && !ended
                     && let Poll::Ready(item) = self.list[index].stream.poll_next_unpin(cx)
                 {
                     ended = item.is_none();
+                    if let Some(TailItem::Chunk(chunk)) = &item {
+                        bytes += chunk.header.raw_size as usize;
+                    }
                     items.extend(item);
                 }
                 if ended {

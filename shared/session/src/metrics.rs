@@ -45,6 +45,11 @@ const GATHER: MetricDoc =
     MetricDoc::histogram("reflow_session_gather_frames", &[], COUNT_BUCKETS, "v1 frames gathered into one publish");
 const BUDGET: MetricDoc =
     MetricDoc::gauge("reflow_session_budget_bytes", &[], "bytes in use of the byte budget that sessions share");
+const DECOMPRESSED: MetricDoc = MetricDoc::gauge(
+    "reflow_session_decompressed_bytes",
+    &[],
+    "bytes being decompressed, and of requests that came compressed, of the room that sessions share for them",
+);
 const VIEWERS: MetricDoc = MetricDoc::gauge("reflow_session_live_viewers", &[], "live subscriptions open now");
 const LIVE_EVENTS: MetricDoc =
     MetricDoc::counter("reflow_session_live_events_total", &[], "events sent to live viewers");
@@ -72,6 +77,7 @@ pub fn session_metrics() -> Vec<MetricDoc> {
         PUBLISH,
         GATHER,
         BUDGET,
+        DECOMPRESSED,
         VIEWERS,
         LIVE_EVENTS,
         LIVE_MISSED,
@@ -97,6 +103,7 @@ pub struct SessionMetrics {
     pub(crate) publish_seconds: Histogram,
     pub(crate) gather_frames: Histogram,
     pub(crate) budget_bytes: IntGauge,
+    pub(crate) decompressed_bytes: IntGauge,
     pub(crate) viewers: IntGauge,
     pub(crate) live_events: IntCounter,
     pub(crate) live_missed: IntCounter,
@@ -129,6 +136,7 @@ impl SessionMetrics {
             publish_seconds: metrics.histogram(&PUBLISH)?,
             gather_frames: metrics.histogram(&GATHER)?,
             budget_bytes: metrics.gauge(&BUDGET)?,
+            decompressed_bytes: metrics.gauge(&DECOMPRESSED)?,
             viewers: metrics.gauge(&VIEWERS)?,
             live_events: metrics.counter(&LIVE_EVENTS)?,
             live_missed: metrics.counter(&LIVE_MISSED)?,

@@ -50,6 +50,7 @@ impl Server {
                 () = stop.cancelled() => break,
                 _ = samples.tick() => {
                     shared.metrics.budget_bytes.set(shared.budget.in_use() as i64);
+                    shared.metrics.decompressed_bytes.set(shared.decompression.in_use() as i64);
                     continue;
                 }
                 accepted = listener.accept() => accepted,

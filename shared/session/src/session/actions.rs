@@ -17,6 +17,7 @@ use crate::budget::Taken;
 use crate::clock::now_us;
 use crate::dispatch::{self, Action, Understood};
 use crate::flow::Flow;
+use crate::gather::Item;
 use crate::live::Subscription;
 use crate::publish::no_ingest;
 use crate::question::ask;
@@ -42,8 +43,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 let shared = Arc::clone(&self.shared);
                 self.waiting = Some(
                     async move {
+                        // Until then; the text has room of its own.
+                        let _compressed = taken;
                         match dispatch::decompress(&shared, &frame).await {
-                            Ok(text) => Waited::Message(Message::Text(text), taken),
+                            Ok((text, taken)) => Waited::Message(Message::Text(text), taken),
                             Err(refusal) => Waited::Refused(refusal),
                         }
                     }
@@ -68,6 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         self.older.get_or_insert(older);
         let shared = Arc::clone(&self.shared);
         let dialect = self.dialect();
+        let bytes = frame.as_ref().map_or(0, |frame| frame.len());
         if shared.capabilities.ingest.is_none() {
             let refusal = no_ingest(&shared);
             let counted = shared.metrics.refused.with_label_values(&[refusal.reason]);
@@ -86,21 +90,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         match action {
             Action::Event { sent_id, range } => {
                 if let Some(frame) = frame {
-                    self.gather.event(sent_id, frame, range, now_us(), taken);
+                    self.gather.add(Item::Event { sent_id, frame, range }, bytes, taken, now_us());
                 }
             }
-            Action::Start(start) => self.gather.start(start, now_us()),
-            Action::End { trace_id, status, request_id } => self.gather.end(trace_id, status, request_id, now_us()),
+            Action::Start(start) => self.gather.add(Item::Start(start), bytes, taken, now_us()),
+            Action::End { trace_id, status, request_id } => {
+                self.gather.add(Item::End { trace_id, status, request_id }, bytes, taken, now_us());
+            }
             Action::Batch { header, payload } => self.batch(header, payload, taken),
             Action::Store { trace, events } => self.place(async move {
                 let answer = store_trace(shared, trace, events).await;
                 drop(taken);
                 Done::answer(answer)
             }),
-            Action::Ask { ask: question, request_id } => {
-                self.place(async move { Done::answer(ask(shared, dialect, question, request_id).await) });
-            }
-            Action::Subscribe(request) => self.subscribe(request, dialect),
+            Action::Ask { ask: question, request_id } => self.place(async move {
+                let answer = ask(shared, dialect, question, request_id).await;
+                drop(taken);
+                Done::answer(answer)
+            }),
+            Action::Subscribe(request) => self.subscribe(request, dialect, taken),
             Action::Unsubscribe(id) => {
                 let done = Done { answer: Some(Answer::Recorded(1)), unsubscribe: Some(id), ..Done::default() };
                 self.place(async move { done });
@@ -157,10 +165,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         self.ready(answer);
     }
 
-    fn subscribe(&mut self, request: SubscribeRequest, dialect: Dialect) {
+    /// Opening waits for history where it is asked for `since`; the frame counts until then. What an open one keeps of it is little,
+    /// see [`dispatch::MAX_SUBSCRIBE_BYTES`].
+    fn subscribe(&mut self, request: SubscribeRequest, dialect: Dialect, taken: Option<Taken>) {
         let shared = Arc::clone(&self.shared);
         self.place(async move {
-            match Subscription::open(Arc::clone(&shared), request, dialect).await {
+            let opened = Subscription::open(Arc::clone(&shared), request, dialect).await;
+            drop(taken);
+            match opened {
                 Ok(subscription) => Done { subscription: Some(Box::new(subscription)), ..Done::default() },
                 Err(refusal) => {
                     shared.metrics.refused.with_label_values(&[refusal.reason]).inc();

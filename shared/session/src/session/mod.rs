@@ -9,9 +9,9 @@ mod actions;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
+use futures_util::future::BoxFuture;
 use reflow_tracing_protocol::wire::{Code, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
@@ -187,7 +187,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             Message::Text(_) | Message::Binary(_) => {
                 let bytes = message.len();
                 self.shared.metrics.received_bytes.inc_by(bytes as u64);
-                match self.out.take_held().or_else(|| self.shared.budget.try_take(bytes)) {
+                match self
+                    .out
+                    .take_held()
+                    .map(|taken| taken.trimmed(bytes))
+                    .or_else(|| self.shared.budget.try_take(bytes))
+                {
                     Some(taken) => self.take(message, Some(taken)),
                     None => {
                         let budget = self.shared.budget.clone();
@@ -311,11 +316,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         for _ in 0..MAX_DRAIN_FRAMES {
             while !self.may_read() {
                 self.launch_gather(true);
-                if self.waiting.is_some() {
-                    let waited = wait(&mut self.waiting).await;
-                    self.resume(waited);
-                } else if let Some(done) = self.pending.next().await {
-                    self.settle(done).await?;
+                // A frame may wait for what is under way to give bytes back.
+                tokio::select! {
+                    biased;
+                    waited = wait(&mut self.waiting), if self.waiting.is_some() => self.resume(waited),
+                    Some(done) = self.pending.next(), if !self.pending.is_empty() => self.settle(done).await?,
+                    else => break,
                 }
             }
             // What lies in the socket may take the reactor a moment to notice.
@@ -334,14 +340,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     /// Sees every publish through, answers as far as somebody listens, and says goodbye.
     async fn finish(&mut self, ending: Ending) {
         let mut listening = !matches!(ending, Ending::Slow);
-        while self.waiting.is_some() {
-            let waited = wait(&mut self.waiting).await;
-            self.resume(waited);
-        }
-        self.launch_gather(true);
-        while let Some(done) = self.pending.next().await {
-            if listening && self.settle(done).await.is_err() {
-                listening = false;
+        loop {
+            self.launch_gather(true);
+            tokio::select! {
+                biased;
+                waited = wait(&mut self.waiting), if self.waiting.is_some() => self.resume(waited),
+                Some(done) = self.pending.next(), if !self.pending.is_empty() => {
+                    if listening && self.settle(done).await.is_err() {
+                        listening = false;
+                    }
+                }
+                else => break,
             }
         }
         if ending == Ending::Peer && !self.v2 && self.shared.capabilities.ingest.is_some() {

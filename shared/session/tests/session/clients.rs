@@ -24,13 +24,6 @@ async fn record_batch(client: &mut Client) {
     assert_eq!(client.ask(&batch).await["BatchRecorded"]["accepted"], json!(1));
 }
 
-/// The value of a series, by its name with labels as Prometheus writes them.
-fn value(fixture: &Fixture, series: &str) -> f64 {
-    let text = prometheus::TextEncoder::new().encode_to_string(&fixture.metrics.registry().gather()).unwrap();
-    let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
-    line.unwrap_or_else(|| panic!("no {series} in\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 #[tokio::test]
 async fn rules_follow_the_welcome_of_a_v2_session() {
     let fixture = Fixture::with(limits(), true).await;
@@ -53,10 +46,10 @@ async fn a_client_that_records_is_asked_for_its_figures_and_they_add_up() {
     // Not answered: the next frame is the next question, or the answer to a question of ours.
     client.send(&json!({"GetMetrics": {}})).await;
     while client.receive().await == json!("ReportMetrics") {}
-    assert_eq!(value(&fixture, "reflow_client_reports_total"), 2.0);
-    assert_eq!(value(&fixture, "reflow_client_events_total{result=\"recorded\"}"), 14.0);
-    assert_eq!(value(&fixture, "reflow_client_dropped_events_total{reason=\"buffer_full\"}"), 4.0);
-    assert_eq!(value(&fixture, "reflow_client_ack_seconds_total"), 1.0);
+    assert_eq!(fixture.value("reflow_client_reports_total"), 2.0);
+    assert_eq!(fixture.value("reflow_client_events_total{result=\"recorded\"}"), 14.0);
+    assert_eq!(fixture.value("reflow_client_dropped_events_total{reason=\"buffer_full\"}"), 4.0);
+    assert_eq!(fixture.value("reflow_client_ack_seconds_total"), 1.0);
 }
 
 #[tokio::test]
@@ -67,7 +60,7 @@ async fn absurd_figures_do_not_wrap_a_counter() {
         client.send(&json!({"ClientMetrics": {"client_id": "c", "events_acked": u64::MAX}})).await;
     }
     client.is_well().await;
-    assert_eq!(value(&fixture, "reflow_client_events_total{result=\"acked\"}"), 3.0 * (1_u64 << 40) as f64);
+    assert_eq!(fixture.value("reflow_client_events_total{result=\"acked\"}"), 3.0 * (1_u64 << 40) as f64);
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use reflow_tracing_bus::{Bus, Directory, DirectoryOptions, LocalBus, LocalOptions, MemoryDirectory, PullLimits};
+use reflow_tracing_bus::{
+    Bus, Directory, DirectoryOptions, HistoryClient, LocalBus, LocalOptions, MemoryDirectory, PullLimits,
+};
 use reflow_tracing_chunk::{Chunk, decode_events};
 use reflow_tracing_protocol::{SUBPROTOCOL_V2, TraceEvent};
 use reflow_tracing_service::metrics::Metrics;
@@ -36,6 +38,15 @@ impl Fixture {
     }
 
     pub(crate) async fn with(limits: SessionLimits, ingest: bool) -> Self {
+        Self::build(limits, ingest, None).await
+    }
+
+    /// A server that asks this history.
+    pub(crate) async fn with_history(limits: SessionLimits, history: Arc<dyn HistoryClient>) -> Self {
+        Self::build(limits, true, Some(history)).await
+    }
+
+    async fn build(limits: SessionLimits, ingest: bool, history: Option<Arc<dyn HistoryClient>>) -> Self {
         let bus = Arc::new(LocalBus::try_new(LocalOptions::default()).await.unwrap());
         let stored: Arc<Mutex<Vec<Chunk>>> = Arc::default();
         let (gate, mut open) = watch::channel(true);
@@ -61,7 +72,7 @@ impl Fixture {
         let directory: Arc<dyn Directory> = Arc::new(MemoryDirectory::new(DirectoryOptions::default()));
         let capabilities = Capabilities {
             ingest: ingest.then(|| Arc::clone(&bus) as Arc<dyn Bus>),
-            history: None,
+            history,
             tail: Some(bus),
             directory,
             figures: Arc::new(|| json!({"answer": 42})),
@@ -90,6 +101,24 @@ impl Fixture {
         let mut client = Client(socket);
         assert!(client.receive().await["Welcome"]["limits"]["max_batch_events"].is_u64());
         client
+    }
+
+    /// The value of a series, by its name with labels as Prometheus writes them.
+    pub(crate) fn value(&self, series: &str) -> f64 {
+        let text = self.metrics.render().unwrap();
+        let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+        line.unwrap_or_else(|| panic!("no {series} in\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Returns once a series has this value.
+    pub(crate) async fn becomes(&self, series: &str, expected: f64) {
+        let waiting = async {
+            while self.value(series) != expected {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(waited.is_ok(), "{series} is {}, not {expected}", self.value(series));
     }
 
     /// Ids of the events stored, by trace.

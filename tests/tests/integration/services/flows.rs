@@ -1,17 +1,19 @@
 //! Which flow a trace belongs to is known to all collectors through Redis, and nobody depends on Redis for more.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use async_nats::Subscriber;
 use futures_util::StreamExt;
 use reflow_tracing_tests::{
-    Cluster, Redis, answers, events, eventually,
+    Cluster, Redis, Service, answers, events, eventually,
     frames::{self, Batch},
     patience,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{record_all, subscribe_v2};
+use super::{record_all, since::subscribe_since, subscribe_v2, viewers::seen_and_missed};
 
 async fn with_redis(redis: &Redis) -> Result<Cluster> {
     Cluster::build().collectors(2).env("REFLOW_TRACING_REDIS_URL", redis.url()).start().await
@@ -131,4 +133,64 @@ async fn a_redis_that_hangs_holds_nobody_up() -> Result<()> {
         ensure!(trace["flow_id"] == json!(first.flow_id), "{}", trace["flow_id"]);
     }
     Ok(())
+}
+
+/// Without Redis the second collector does not know the flow of a trace that the first has started, and publishes under none.
+#[tokio::test]
+async fn a_viewer_knows_the_flow_of_a_second_half_that_its_collector_does_not() -> Result<()> {
+    let cluster = Cluster::build().collectors(2).start().await?;
+    let [one, other] = &cluster.collectors[..] else { anyhow::bail!("not two collectors") };
+    let mut tail = bus(&cluster).await?;
+    let orders = json!({"flow_ids": ["orders"]});
+    let mut viewers = Vec::new();
+    for service in [&cluster.queries[0], one] {
+        viewers.push(subscribe_v2(service, &orders).await?);
+    }
+    let mut elsewhere = subscribe_v2(&cluster.queries[0], &json!({"flow_ids": ["invoices"]})).await?;
+
+    // Of one trace its first half names the flow, of the other only its start, of which a viewer is shown nothing.
+    let (first, second) = two_halves(&cluster, "orders").await?;
+    ensure!(next_flow(&mut tail).await? != "_" && next_flow(&mut tail).await? == "_", "not the case to be tested");
+    let started = Uuid::new_v4();
+    let mut program = one.connect().await?;
+    answers::started(&program.ask(&frames::start_trace_with_id(started, "orders")).await?)?;
+    let event = events::actor_created("late");
+    answers::recorded(&other.connect().await?.ask(&frames::record_event(started, &event)).await?)?;
+
+    let mut shown: BTreeSet<String> = first.events.iter().chain(&second.events).map(id).collect();
+    shown.insert(id(&event));
+    for viewer in &mut viewers {
+        let (seen, missed) = seen_and_missed(viewer, shown.len()).await?;
+        ensure!(missed == 0 && seen == shown, "{} of {} events seen, {missed} missed", seen.len(), shown.len());
+    }
+
+    // Who comes later, where nobody has looked before, learns it from the past; and then knows it of what is new.
+    let mut late = subscribe_since(other, &orders, &first.events[0]).await?;
+    let third = Batch { flow_id: None, ..second.next(events::program(10)) };
+    record_all(&mut other.connect_v2().await?, std::slice::from_ref(&third)).await?;
+    shown.extend(third.events.iter().map(id));
+    let (seen, missed) = seen_and_missed(&mut late, shown.len()).await?;
+    ensure!(missed == 0 && seen == shown, "{} of {} events seen, {missed} missed", seen.len(), shown.len());
+    ensure!(elsewhere.ask(&frames::ping()).await? == "Pong", "a viewer of another flow was shown something");
+    Ok(())
+}
+
+/// With Redis a viewer at a query service need not have seen anything before.
+#[tokio::test]
+async fn a_query_service_knows_flows_from_redis() -> Result<()> {
+    let redis = Redis::start().await?;
+    let cluster = with_redis(&redis).await?;
+    let (first, _) = two_halves(&cluster, "orders").await?;
+    let mut viewer = subscribe_v2(&cluster.queries[0], &json!({"flow_ids": ["orders"]})).await?;
+    // What a collector that cannot reach Redis would publish.
+    let third = Batch { flow_id: None, ..first.next(events::program(10)).next(events::program(10)) };
+    let alone = Cluster::build().configured(Service::collector(), &cluster.nats).start().await?;
+    record_all(&mut alone.connect_v2().await?, std::slice::from_ref(&third)).await?;
+    let (seen, missed) = seen_and_missed(&mut viewer, third.events.len()).await?;
+    ensure!(missed == 0 && seen == third.events.iter().map(id).collect(), "{} seen, {missed} missed", seen.len());
+    Ok(())
+}
+
+fn id(event: &Value) -> String {
+    events::id(event).to_owned()
 }
