@@ -5,12 +5,8 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
-use reflow_tracing_bus::{
-    AskOptions, Directory, DirectoryOptions, MemoryDirectory, NatsBus, NatsHistory, RedisDirectory, RedisOptions,
-    watch_directory,
-};
-use reflow_tracing_service::{Config, Service};
+use reflow_tracing_bus::{AskOptions, NatsBus, NatsHistory, start_directory};
+use reflow_tracing_service::Service;
 use reflow_tracing_session::{Capabilities, Server};
 
 use crate::metrics::SIDES;
@@ -25,8 +21,7 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
     let bus_stage = NatsBus::stage(service);
     let listener = service.listen().await?;
     let bus = NatsBus::start(service, &bus_stage, &SIDES).await?;
-    let directory = directory(&service.config)?;
-    watch_directory(&service.metrics, directory.clone())?;
+    let directory = start_directory(service)?;
     let metrics = service.metrics.clone();
     let capabilities = Capabilities {
         ingest: Some(Arc::new(bus.clone())),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge};
-use reflow_tracing_bus::Side;
+use reflow_tracing_bus::{Side, directory_metrics};
 use reflow_tracing_service::metrics::{MetricDoc, MetricError, Metrics, SECONDS_BUCKETS};
 
 const QUESTIONS: MetricDoc = MetricDoc::counter(
@@ -23,7 +23,8 @@ const RUNNING: MetricDoc = MetricDoc::gauge("reflow_query_questions_running", &[
 
 /// Everything this crate measures.
 pub fn query_metrics() -> Vec<MetricDoc> {
-    [QUESTIONS, SECONDS, BYTES, RUNNING].into_iter().chain(Side::Tails.metrics()).collect()
+    let own = [QUESTIONS, SECONDS, BYTES, RUNNING];
+    own.into_iter().chain(Side::Tails.metrics()).chain(directory_metrics()).collect()
 }
 
 /// How a question ended.

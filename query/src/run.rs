@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reflow_tracing_bus::{DirectoryOptions, LocalHistory, MemoryDirectory, NatsBus, ServeOptions, Side, serve_history};
+use reflow_tracing_bus::{LocalHistory, NatsBus, ServeOptions, Side, serve_history, start_directory};
 use reflow_tracing_service::Service;
 use reflow_tracing_session::{Capabilities, Server};
 
@@ -21,13 +21,14 @@ const HISTORY_DEADLINE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 ///
-/// When the port is taken, or bus or store are configured in a way that cannot work. What is away is waited for.
+/// When the port is taken, or bus, store or Redis are configured in a way that cannot work. What is away is waited for.
 pub async fn start(service: &Service) -> anyhow::Result<()> {
     let config = &service.config;
     let sessions = Server::stage(service);
     let history = service.lifecycle.stage("history", HISTORY_DEADLINE);
     let bus_stage = NatsBus::stage(service);
     let listener = service.listen().await?;
+    let directory = start_directory(service)?;
     let schema = service.readiness.latch("schema");
     let (reader, bus) =
         tokio::try_join!(store::open(config, &schema), NatsBus::start(service, &bus_stage, &[Side::Tails]))?;
@@ -44,7 +45,7 @@ pub async fn start(service: &Service) -> anyhow::Result<()> {
         ingest: None,
         history: Some(Arc::new(LocalHistory::new(answers))),
         tail: Some(Arc::new(bus)),
-        directory: Arc::new(MemoryDirectory::new(DirectoryOptions::of(config))),
+        directory,
         figures: Arc::new(move || metrics.figures()),
         durable: true,
         service: service.role.program(),

@@ -2,7 +2,7 @@
 //!
 //! Each comes after its length (u32, little endian); a length of 0 stands where something may be missing. They are found by trace (newest
 //! trace first), gathered up to [`STRETCH_BYTES`] and put in order of received time: all of a short past is in order, a longer one stretch
-//! by stretch. Nothing is opened, and no more than one stretch and one page are held: the past may be larger than any answer. A
+//! by stretch. Nothing is opened (but each names its trace's flow), and no more than one stretch and one page are held: the past may be larger than any answer. A
 //! compacted chunk counts as received when the last of its trace was, so that nothing is left out.
 //!
 //! A trace of one page is read in one state. Between the pages of a larger one a compaction may put chunks before the cursor: its counts show
@@ -127,11 +127,11 @@ impl Past {
         let page = self.reader.trace_chunks(&self.tenant, trace_id, reading.after, PAGE_BYTES).await?;
         reading.pages += 1;
         reading.events += page.chunks.iter().map(|chunk| u64::from(chunk.header.event_count)).sum::<u64>();
-        stretch.add(
-            page.chunks.into_iter().filter(|chunk| {
-                chunk.header.received_us >= self.since_us || chunk.header.origin() == Origin::Compaction
-            }),
-        );
+        let wanted = page
+            .chunks
+            .into_iter()
+            .filter(|chunk| chunk.header.received_us >= self.since_us || chunk.header.origin() == Origin::Compaction);
+        stretch.add(wanted.map(|chunk| with_flow(chunk, &reading.trace)));
         if page.next.is_some() {
             reading.after = page.next;
             return Ok(Some(reading));
@@ -171,6 +171,15 @@ impl Past {
         }
         Ok(self.traces.pop_front())
     }
+}
+
+/// Whoever took the chunk in may not have known its trace's flow; by now the trace does.
+fn with_flow(mut chunk: StoredChunk, trace: &TraceSummary) -> StoredChunk {
+    let header = &mut chunk.header;
+    if header.flow_id.is_none() {
+        (header.flow_id, header.flow_name) = (trace.flow_id.clone(), trace.flow_name.clone());
+    }
+    chunk
 }
 
 impl Reading {

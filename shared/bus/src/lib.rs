@@ -19,6 +19,7 @@ mod tail_queue;
 
 pub use directory::{
     Directory, DirectoryOptions, DirectoryStats, MemoryDirectory, RedisDirectory, RedisOptions, TraceEntry,
+    start_directory,
 };
 pub use error::{BusError, BusErrorKind};
 pub use filter::TailFilter;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::budget::Budget;
+use crate::flow::SeenFlows;
 use crate::limits::SessionLimits;
 use crate::metrics::SessionMetrics;
 use crate::status::StatusCache;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     /// Answers of over a mebibyte that may be gathered at once.
     pub(crate) large_answers: Arc<Semaphore>,
     pub(crate) statuses: StatusCache,
+    pub(crate) seen_flows: SeenFlows,
 }
 
 /// Room that a chunk's header may take in a message beside the payload's `max_chunk_bytes`.
@@ -58,6 +60,7 @@ impl Shared {
             decompression: Budget::new(limits.max_decompressed_bytes),
             large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
             statuses: StatusCache::default(),
+            seen_flows: SeenFlows::default(),
             capabilities,
             limits,
             metrics,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use moka::sync::Cache;
 use reflow_tracing_bus::TraceEntry;
 use reflow_tracing_chunk::{FlowNaming, Header, sanitize_name};
 use uuid::Uuid;
@@ -38,9 +39,43 @@ impl Flow {
         shared.capabilities.directory.put(&shared.limits.tenant, trace_id, entry).await;
     }
 
+    /// What a chunk says itself.
+    pub(crate) fn of(header: &Header) -> Option<Self> {
+        Some(Self { id: header.flow_id.clone()?, name: header.flow_name.clone()? })
+    }
+
     pub(crate) fn fill(&self, header: &mut Header) {
         header.flow_id = Some(self.id.clone());
         header.flow_name = Some(self.name.clone());
+    }
+}
+
+/// Flows of traces that the viewers of this process have seen named. A collector that does not know a trace's flow publishes it
+/// under none; whoever looks at that flow has seen its start pass, or reads it in history.
+#[derive(Clone)]
+pub(crate) struct SeenFlows(Cache<Uuid, Flow>);
+
+/// Some tens of megabytes; the least useful go first, and cost a question to the directory.
+const MAX_SEEN: u64 = 65_536;
+
+impl Default for SeenFlows {
+    fn default() -> Self {
+        Self(Cache::new(MAX_SEEN))
+    }
+}
+
+impl SeenFlows {
+    /// The flow of a chunk: what it says, what another of its trace said, or what the directory knows.
+    pub(crate) async fn find(&self, shared: &Shared, header: &Header) -> Option<Flow> {
+        let trace_id = header.trace_uuid();
+        if let Some(flow) = Flow::of(header) {
+            self.0.insert(trace_id, flow.clone());
+            return Some(flow);
+        }
+        match self.0.get(&trace_id) {
+            Some(flow) => Some(flow),
+            None => Flow::find(shared, trace_id).await,
+        }
     }
 }
 

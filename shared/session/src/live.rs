@@ -139,14 +139,10 @@ impl View {
 
     /// The chunk's flow; the outer `None`: nobody knows it, and the filter asks for it.
     async fn flow(&self, chunk: &Chunk) -> Option<Option<Flow>> {
-        let header = &chunk.header;
-        if let (Some(id), Some(name)) = (&header.flow_id, &header.flow_name) {
-            return Some(Some(Flow { id: id.clone(), name: name.clone() }));
-        }
         if !self.filter.by_flow() {
             return Some(None);
         }
-        Flow::find(&self.shared, header.trace_uuid()).await.map(Some)
+        self.shared.seen_flows.find(&self.shared, &chunk.header).await.map(Some)
     }
 
     fn events(&self, chunk: &Chunk) -> Vec<Utf8Bytes> {

@@ -1,4 +1,4 @@
-//! The trace directory: which flow a trace belongs to, shared between collectors.
+//! The trace directory: which flow a trace belongs to, shared between collectors, and with query services, which show it live.
 //!
 //! A program names its flow once, when it starts a trace; later batches of the trace may come to another collector, which then
 //! has to find out. [`MemoryDirectory`] knows what its own process was told; [`RedisDirectory`] puts Redis behind such a
@@ -9,10 +9,12 @@
 
 mod memory;
 mod redis;
+mod start;
 mod watchman;
 
 pub use self::memory::MemoryDirectory;
 pub use self::redis::{RedisDirectory, RedisOptions};
+pub use self::start::start_directory;
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;

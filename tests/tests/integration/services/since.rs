@@ -15,7 +15,7 @@ use super::{batches, record_all, viewers::seen_and_missed};
 use crate::system::Standalone;
 
 /// A v2 session that asks for the past from an event on.
-async fn subscribe_since(service: &Service, filters: &Value, first: &Value) -> Result<Client> {
+pub(super) async fn subscribe_since(service: &Service, filters: &Value, first: &Value) -> Result<Client> {
     let mut viewer = service.connect_v2().await?;
     let request =
         json!({"Subscribe": {"filters": filters, "subscription_id": "view", "since": first["timestamp"].clone()}});
