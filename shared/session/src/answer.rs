@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use crate::ask::Dialect;
+use crate::budget::Taken;
 
 /// What one frame is answered with.
 pub(crate) enum Answer {
@@ -17,10 +18,16 @@ pub(crate) enum Answer {
     Text(Utf8Bytes),
     /// So many times "event recorded".
     Recorded(usize),
-    /// A long answer from history, whole, in pieces.
-    Pieces(Vec<Bytes>),
+    /// An answer from history, whole, in pieces.
+    Pieces(Pieces),
     /// Several in a row: a gather's.
     Many(Vec<Answer>),
+}
+
+/// An answer from history and, where it is large, the room that it takes until it is sent.
+pub(crate) struct Pieces {
+    pub(crate) pieces: Vec<Bytes>,
+    pub(crate) taken: Option<Taken>,
 }
 
 /// `{"EventRecorded":{"success":true,"error":null}}`: by far the most frequent frame.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use reflow_tracing_bus::{Bus, Directory, HistoryClient};
 use reflow_tracing_chunk::Chunk;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::budget::Budget;
 use crate::flow::SeenFlows;
@@ -42,23 +41,23 @@ pub(crate) struct Shared {
     /// Bytes being decompressed, and texts that came compressed until they are durable. Apart from `budget`: who holds bytes there may
     /// wait for room here, and never the other way round, so that no frame waits for its own decompression.
     pub(crate) decompression: Budget,
-    /// Answers of over a mebibyte that may be gathered at once.
-    pub(crate) large_answers: Arc<Semaphore>,
+    /// Bytes of large answers: while one is gathered as many as it may have, then as many as are still to be sent.
+    pub(crate) answers: Budget,
     pub(crate) statuses: StatusCache,
     pub(crate) seen_flows: SeenFlows,
 }
 
 /// Room that a chunk's header may take in a message beside the payload's `max_chunk_bytes`.
 const HEADER_ROOM_BYTES: usize = 96 << 10;
-/// At once, process-wide.
-const LARGE_ANSWERS: usize = 2;
+/// Answers of the largest size that are held at once, process-wide.
+const LARGEST_ANSWERS: usize = 2;
 
 impl Shared {
     pub(crate) fn new(capabilities: Capabilities, limits: SessionLimits, metrics: SessionMetrics) -> Self {
         Self {
             budget: Budget::new(limits.byte_budget),
             decompression: Budget::new(limits.max_decompressed_bytes),
-            large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
+            answers: Budget::new(LARGEST_ANSWERS * limits.max_answer_bytes),
             statuses: StatusCache::default(),
             seen_flows: SeenFlows::default(),
             capabilities,

@@ -26,6 +26,7 @@ mod live;
 mod metrics;
 mod outgoing;
 mod page;
+mod pending;
 mod publish;
 mod question;
 mod server;

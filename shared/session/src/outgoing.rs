@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
-use crate::answer::{Answer, RECORDED};
+use crate::answer::{Answer, Pieces, RECORDED};
 use crate::budget::{BudgetedIo, Taken};
 use crate::capabilities::Shared;
 use crate::close::Ending;
@@ -127,10 +127,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
     }
 
     /// One text message in fragments, so that no frame is larger than a published client takes.
-    async fn fragments(&mut self, mut pieces: Vec<Bytes>) -> Result<(), SendError> {
+    /// Its room is given back as it goes.
+    async fn fragments(&mut self, answer: Pieces) -> Result<(), SendError> {
+        let Pieces { mut pieces, mut taken } = answer;
         let mut fragment = Vec::new();
         let mut data = Data::Text;
         let total: usize = pieces.iter().map(Bytes::len).sum();
+        let mut sent = 0;
         if total <= FRAGMENT_BYTES {
             let one = if pieces.len() == 1 { pieces.pop() } else { None };
             let whole = one.unwrap_or_else(|| pieces.concat().into());
@@ -140,10 +143,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
         for piece in pieces {
             fragment.extend_from_slice(&piece);
             if fragment.len() >= FRAGMENT_BYTES {
+                sent += fragment.len();
                 let frame = Frame::message(std::mem::take(&mut fragment), OpCode::Data(data), false);
                 self.message(Message::Frame(frame)).await?;
                 self.flush().await?;
                 data = Data::Continue;
+                taken = taken.map(|taken| taken.trimmed(total - sent));
             }
         }
         let frame = Frame::message(fragment, OpCode::Data(data), true);

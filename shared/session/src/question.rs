@@ -2,6 +2,10 @@
 //!
 //! An answer is gathered whole before its first byte is sent: a query service that dies in the middle is then a refusal in the
 //! answer's place, and not half a frame.
+//!
+//! What is gathered waits until its turn in the session comes, and then for a peer who may be slow. So a large answer is gathered
+//! only when its turn has come, and has taken room that all sessions share, which it gives back as it is sent. Found to be large
+//! before, it is given up, which gives its place at the query service back, and asked for again.
 
 use std::sync::Arc;
 
@@ -13,21 +17,30 @@ use reflow_tracing_service::{spans, work_span};
 use serde_json::value::RawValue;
 use tracing::Instrument;
 
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, Pieces, Refusal};
 use crate::ask::{Ask, Dialect, Question};
+use crate::budget::Taken;
 use crate::capabilities::Shared;
 use crate::limits::SessionLimits;
+use crate::pending::Turn;
 
-/// Answers up to this size are gathered freely; larger ones take turns, a few at once in a process.
+/// Answers up to this size are gathered freely.
 const LARGE_BYTES: usize = 1 << 20;
 
-/// Asks, and answers in any case within `history_timeout`.
-pub(crate) async fn ask(shared: Arc<Shared>, dialect: Dialect, ask: Ask, request_id: Option<Box<RawValue>>) -> Answer {
-    let patience = shared.limits.history_timeout;
+/// Asks, and answers in any case within `history_timeout`; a large answer, within as long from its turn on.
+pub(crate) async fn ask(
+    shared: Arc<Shared>,
+    dialect: Dialect,
+    ask: Ask,
+    request_id: Option<Box<RawValue>>,
+    turn: Turn,
+) -> Answer {
     let kind = ask.kind();
-    let asked = tokio::time::timeout(patience, gather(&shared, dialect, ask, request_id.clone()));
-    let outcome = in_span(kind, async { asked.await.unwrap_or_else(|_| Err(late(&shared.limits))) });
-    let outcome = outcome.await;
+    let asking = async {
+        let question = encode(&shared, dialect, request_id.clone(), ask)?;
+        whole(&shared, question, turn).await
+    };
+    let outcome = in_span(kind, asking).await;
     shared.metrics.questions.with_label_values(&[result(&outcome)]).inc();
     match outcome {
         Ok(pieces) => Answer::Pieces(pieces),
@@ -70,34 +83,54 @@ pub(crate) fn encode(
     question.map(Bytes::from).map_err(|error| Refusal::new(Code::InternalError, "question", error.to_string()))
 }
 
+async fn whole(shared: &Shared, question: Bytes, mut turn: Turn) -> Result<Pieces, Refusal> {
+    let patience = shared.limits.history_timeout;
+    let late = |_| late(&shared.limits);
+    let first = gather(shared, question.clone(), &turn, None);
+    if let Some(pieces) = tokio::time::timeout(patience, first).await.map_err(late)?? {
+        return Ok(pieces);
+    }
+    let gone = || Refusal::new(Code::InternalError, "question", "the session has ended");
+    if !turn.come().await {
+        return Err(gone());
+    }
+    let again = async {
+        let room = shared.answers.take(shared.limits.max_answer_bytes).await;
+        gather(shared, question, &turn, room).await
+    };
+    tokio::time::timeout(patience, again).await.map_err(late)??.ok_or_else(gone)
+}
+
+/// The whole answer; `None` for a large one that has no `room`, and there is none to be had at once or it is not its turn.
 async fn gather(
     shared: &Shared,
-    dialect: Dialect,
-    ask: Ask,
-    request_id: Option<Box<RawValue>>,
-) -> Result<Vec<Bytes>, Refusal> {
+    question: Bytes,
+    turn: &Turn,
+    mut room: Option<Taken>,
+) -> Result<Option<Pieces>, Refusal> {
     let Some(history) = &shared.capabilities.history else {
         return Err(Refusal::new(Code::Unsupported, "no_history", "this service answers no questions"));
     };
     let max_answer_bytes = shared.limits.max_answer_bytes;
-    let question = encode(shared, dialect, request_id, ask)?;
     let unanswered = |error| unanswered(&shared.limits, error);
     let mut stream = history.ask(question, Patience::Whole(shared.limits.history_timeout)).await.map_err(unanswered)?;
     let mut pieces = Vec::new();
     let mut bytes = 0;
-    let mut turn = None;
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(unanswered)?;
         bytes += piece.len();
         if bytes > max_answer_bytes + LARGE_BYTES {
             return Err(Refusal::new(Code::InternalError, "answer_size", "history answered more than it may"));
         }
-        if bytes > LARGE_BYTES && turn.is_none() {
-            turn = shared.large_answers.acquire().await.ok();
+        if bytes > LARGE_BYTES && room.is_none() {
+            room = if turn.has_come() { shared.answers.try_take(max_answer_bytes) } else { None };
+            if room.is_none() {
+                return Ok(None);
+            }
         }
         pieces.push(piece);
     }
-    Ok(pieces)
+    Ok(Some(Pieces { pieces, taken: room.map(|room| room.trimmed(bytes)) }))
 }
 
 /// The session's own clock and the bus's run out in the same moment: whichever is first, the answer is the same.

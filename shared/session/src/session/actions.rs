@@ -103,11 +103,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 drop(taken);
                 Done::answer(answer)
             }),
-            Action::Ask { ask: question, request_id } => self.place(async move {
-                let answer = ask(shared, dialect, question, request_id).await;
-                drop(taken);
-                Done::answer(answer)
-            }),
+            Action::Ask { ask: question, request_id } => {
+                self.launch_gather(true);
+                let turn = self.pending.next_turn();
+                self.place(async move {
+                    let answer = ask(shared, dialect, question, request_id, turn).await;
+                    drop(taken);
+                    Done::answer(answer)
+                });
+            }
             Action::Subscribe(request) => self.subscribe(request, dialect, taken),
             Action::Unsubscribe(id) => {
                 let done = Done { answer: Some(Answer::Recorded(1)), unsubscribe: Some(id), ..Done::default() };
@@ -197,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     /// Gives a frame's work its place behind what has been gathered.
     fn place(&mut self, work: impl Future<Output = Done> + Send + 'static) {
         self.launch_gather(true);
-        self.pending.push_back(work.boxed());
+        self.pending.push(work);
     }
 
     fn ready(&mut self, answer: Answer) {

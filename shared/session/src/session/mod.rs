@@ -9,8 +9,7 @@ mod actions;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::stream::FuturesOrdered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use reflow_tracing_protocol::wire::{Code, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,6 +29,7 @@ use crate::flow::{Flow, Flows};
 use crate::gather::Gather;
 use crate::live::{Subscription, Subscriptions};
 use crate::outgoing::{Outgoing, SendError};
+use crate::pending::Pending;
 
 /// Frames gathered into one publish at most; more wait for the next.
 const MAX_GATHER_FRAMES: usize = 2_000;
@@ -40,7 +40,6 @@ const MAX_DRAIN_FRAMES: usize = 10_000;
 /// On drain, a peer that sends nothing for so long has sent all it will.
 const DRAIN_GRACE: std::time::Duration = std::time::Duration::from_millis(50);
 
-type Place = BoxFuture<'static, Done>;
 type Waiting = BoxFuture<'static, Waited>;
 
 /// A frame that had to wait: for the byte budget, or to be decompressed.
@@ -77,7 +76,7 @@ pub(crate) struct Session<S> {
     gather: Gather,
     /// Gathers whose publish is under way, and who to wake when one is done.
     gathers: Arc<(AtomicUsize, Notify)>,
-    pending: FuturesOrdered<Place>,
+    pending: Pending<Done>,
     waiting: Option<Waiting>,
     subscriptions: Subscriptions,
     reports: Reports,
@@ -100,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             flows: Flows::default(),
             gather: Gather::default(),
             gathers: Arc::new((AtomicUsize::new(0), Notify::new())),
-            pending: FuturesOrdered::new(),
+            pending: Pending::default(),
             waiting: None,
             subscriptions: Subscriptions::default(),
             reports: Reports::default(),
@@ -253,15 +252,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let shared = Arc::clone(&self.shared);
         let gathers = Arc::clone(&self.gathers);
         gathers.0.fetch_add(1, Ordering::AcqRel);
-        self.pending.push_back(
-            async move {
-                let gathered = resolved.publish(shared).await;
-                gathers.0.fetch_sub(1, Ordering::AcqRel);
-                gathers.1.notify_one();
-                Done { answer: Some(gathered.answer), learned: gathered.learned, ..Done::default() }
-            }
-            .boxed(),
-        );
+        self.pending.push(async move {
+            let gathered = resolved.publish(shared).await;
+            gathers.0.fetch_sub(1, Ordering::AcqRel);
+            gathers.1.notify_one();
+            Done { answer: Some(gathered.answer), learned: gathered.learned, ..Done::default() }
+        });
     }
 
     /// Sends what is ready, in one write.
@@ -342,6 +338,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let mut listening = !matches!(ending, Ending::Slow);
         loop {
             self.launch_gather(true);
+            if !listening {
+                self.pending.forsake();
+            }
             tokio::select! {
                 biased;
                 waited = wait(&mut self.waiting), if self.waiting.is_some() => self.resume(waited),

@@ -5,6 +5,7 @@
 mod budget;
 mod clients;
 mod errors_page;
+mod large;
 mod live;
 mod support;
 mod v1;
