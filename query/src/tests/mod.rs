@@ -298,8 +298,14 @@ async fn chunks_since_a_time_come_whole_and_by_received_time() {
     }
     let of = |id| chunks.iter().filter(|chunk| chunk.header.trace_uuid() == id).cloned().collect::<Vec<_>>();
     let mut traces: Vec<_> = ids.iter().map(|id| summary(*id, NOW_US, &of(*id))).collect();
-    traces.push(summary(Uuid::new_v4(), NOW_US - 100, &[]));
+    // Whoever took in all but this one did not know the flow; the trace does.
+    chunks[3].header.flow_id = Some("own".to_owned());
     let mut expected: Vec<Chunk> = chunks[..=6].to_vec();
+    for header in expected.iter_mut().map(|chunk| &mut chunk.header).filter(|header| header.flow_id.is_none()) {
+        (header.flow_id, header.flow_name) = (traces[0].flow_id.clone(), traces[0].flow_name.clone());
+    }
+    assert!(expected[0].header.flow_id.is_some(), "the summary names no flow");
+    traces.push(summary(Uuid::new_v4(), NOW_US - 100, &[]));
     expected.reverse();
     let mut reader = FakeReader::with(traces, chunks);
     reader.chunks_a_page = 3;
