@@ -32,7 +32,8 @@ impl Cut {
                 return;
             }
         };
-        if shared.fits(&built) {
+        // Nothing to cut: marks alone are bounded where they come in, and the bus has the last word.
+        if events.is_empty() || shared.fits(&built) {
             let place = self.chunks.len();
             self.places.extend(checked.into_iter().map(|checked| checked.map(|()| place).map_err(|no| no.to_string())));
             self.chunks.push(built);
@@ -40,8 +41,10 @@ impl Cut {
             let (bytes, max) = (built.encoded_len(), limits.max_chunk_bytes);
             self.places
                 .push(Err(format!("event is {bytes} bytes when compressed; at most {max} (max_chunk_bytes) fit")));
-            // What the trace's marks say must not be lost with the event.
-            if let Ok(marks) = start(first).build(limits.codec, limits.level) {
+            // What the trace's marks say, which stand in its first part, must not be lost with the event.
+            if first == 0
+                && let Ok(marks) = start(first).build(limits.codec, limits.level)
+            {
                 self.chunks.push(marks);
             }
         } else {

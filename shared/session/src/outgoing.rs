@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -30,21 +30,31 @@ pub(crate) enum SendError {
     Slow,
 }
 
+/// A message, an error, or the end.
+type Read = Option<Result<Message, WsError>>;
+
 /// A session's socket.
 pub(crate) struct Outgoing<S> {
     socket: WebSocketStream<BudgetedIo<S>>,
     shared: Arc<Shared>,
     fed: usize,
+    ping_at: Instant,
+    /// What was read in the middle of a long answer and has not been taken yet. One at most.
+    early: Option<Read>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
     pub(crate) fn new(socket: WebSocketStream<BudgetedIo<S>>, shared: Arc<Shared>) -> Self {
-        Self { socket, shared, fed: 0 }
+        let ping_at = Instant::now() + shared.limits.ping_interval;
+        Self { socket, shared, fed: 0, ping_at, early: None }
     }
 
     /// The next message. Cancelling it loses nothing.
-    pub(crate) async fn next(&mut self) -> Option<Result<Message, WsError>> {
-        self.socket.next().await
+    pub(crate) async fn next(&mut self) -> Read {
+        match self.early.take() {
+            Some(read) => read,
+            None => self.socket.next().await,
+        }
     }
 
     /// What the message just read holds of the byte budget.
@@ -100,7 +110,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
         self.flush().await
     }
 
-    pub(crate) async fn ping(&mut self) -> Result<(), SendError> {
+    pub(crate) async fn ping_if_due(&mut self) -> Result<(), SendError> {
+        let now = Instant::now();
+        if now < self.ping_at {
+            return Ok(());
+        }
+        self.ping_at = now.max(self.ping_at + self.shared.limits.ping_interval);
         self.message(Message::Ping(Bytes::new())).await?;
         self.flush().await
     }
@@ -147,12 +162,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
                 let frame = Frame::message(std::mem::take(&mut fragment), OpCode::Data(data), false);
                 self.message(Message::Frame(frame)).await?;
                 self.flush().await?;
+                self.breathe().await?;
                 data = Data::Continue;
                 taken = taken.map(|taken| taken.trimmed(total - sent));
             }
         }
         let frame = Frame::message(fragment, OpCode::Data(data), true);
         self.message(Message::Frame(frame)).await
+    }
+
+    /// In the middle of a long answer: a ping goes out when it is due, and the peer's pings are answered (by the library, with the next
+    /// write), so that neither side takes the other for dead.
+    async fn breathe(&mut self) -> Result<(), SendError> {
+        while self.early.is_none()
+            && let Some(read) = self.socket.next().now_or_never()
+        {
+            if !matches!(read, Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) {
+                self.early = Some(read);
+            }
+        }
+        self.ping_if_due().await
     }
 
     async fn message(&mut self, message: Message) -> Result<(), SendError> {

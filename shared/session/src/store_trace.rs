@@ -23,6 +23,8 @@ use crate::publish::publish_all;
 const SLICE: usize = 500;
 /// Refused events that are named in the answer.
 const NAMED: usize = 5;
+/// Metadata, as JSON, of at most so many bytes: they travel in a chunk's header, which has room for names besides.
+const MAX_METADATA_BYTES: usize = 64 << 10;
 
 /// Stores the trace and answers.
 pub(crate) async fn store_trace(shared: Arc<Shared>, trace: Box<FlowTrace>, events: Vec<Box<RawValue>>) -> Answer {
@@ -37,6 +39,7 @@ pub(crate) async fn store_trace(shared: Arc<Shared>, trace: Box<FlowTrace>, even
 
 async fn store(shared: &Shared, trace: &FlowTrace, events: &[Box<RawValue>]) -> Result<(), Refusal> {
     check_name("flow_id", &trace.flow_id.0)?;
+    let metadata = metadata_of(trace)?;
     let trace_id = trace.trace_id.0;
     let flow = Flow::new(&trace.flow_id.0, None, shared.limits.flow_naming);
     flow.tell(shared, trace_id).await;
@@ -45,6 +48,7 @@ async fn store(shared: &Shared, trace: &FlowTrace, events: &[Box<RawValue>]) -> 
     let mut refused = Vec::new();
     // A trace without events is one slice too: its marks are worth storing.
     let slices: Vec<&[Box<RawValue>]> = if events.is_empty() { vec![&[]] } else { events.chunks(SLICE).collect() };
+    let last = slices.len() - 1;
     for (slice, events) in slices.into_iter().enumerate() {
         let texts: Vec<&str> = events.iter().map(|event| event.get()).collect();
         let mut start = |first: usize| {
@@ -52,7 +56,11 @@ async fn store(shared: &Shared, trace: &FlowTrace, events: &[Box<RawValue>]) -> 
             let raw: Vec<&RawValue> = events[first..].iter().map(|event| &**event).collect();
             let id = store_trace_chunk_id(trace_id, slice * SLICE + first, &raw);
             let mut builder = ChunkBuilder::new(id, trace_id, &shared.limits.tenant, received_us, Origin::StoreTrace);
-            fill(builder.header_mut(), trace, &flow, received_us);
+            flow.fill(builder.header_mut());
+            // Once a trace, however it is cut; in the slice that changes when the trace is stored again with more events.
+            if slice == last && first == 0 {
+                mark(builder.header_mut(), trace, metadata.clone(), received_us);
+            }
             builder
         };
         let cut = Cut::new(shared, &texts, &mut start);
@@ -77,13 +85,25 @@ async fn store(shared: &Shared, trace: &FlowTrace, events: &[Box<RawValue>]) -> 
     Err(Refusal::new(Code::InvalidRequest, "event", message))
 }
 
-fn fill(header: &mut reflow_tracing_chunk::Header, trace: &FlowTrace, flow: &Flow, received_us: i64) {
-    flow.fill(header);
+fn metadata_of(trace: &FlowTrace) -> Result<Option<String>, Refusal> {
+    let metadata = serde_json::to_string(&trace.metadata).ok();
+    match metadata.as_ref().map_or(0, String::len) {
+        bytes if bytes > MAX_METADATA_BYTES => Err(Refusal::new(
+            Code::LimitExceeded,
+            "metadata",
+            format!("metadata is {bytes} bytes long; at most {MAX_METADATA_BYTES} are allowed: put less into its tags"),
+        )),
+        _ => Ok(metadata),
+    }
+}
+
+/// What is said of the trace as a whole.
+fn mark(header: &mut reflow_tracing_chunk::Header, trace: &FlowTrace, metadata: Option<String>, received_us: i64) {
     if trace.execution_id.0 != Uuid::nil() && trace.execution_id.0 != trace.trace_id.0 {
         header.execution_id = Some(trace.execution_id.0.as_bytes().to_vec());
     }
     header.flow_version = Some(version_of(trace.version.clone()));
-    header.metadata_json = serde_json::to_string(&trace.metadata).ok();
+    header.metadata_json = metadata;
     header.started_us = Some(received_us);
     let (status, error) = match &trace.status {
         ExecutionStatus::Completed => (EndStatus::Completed, String::new()),

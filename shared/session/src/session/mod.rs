@@ -83,14 +83,12 @@ pub(crate) struct Session<S> {
     last_seen: Instant,
     /// When we last kept the peer from sending.
     last_paused: Instant,
-    ping_at: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     pub(crate) fn new(shared: Arc<Shared>, out: Outgoing<S>, v2: bool) -> Self {
         let now = Instant::now();
         Self {
-            ping_at: now + shared.limits.ping_interval,
             shared,
             out,
             v2,
@@ -268,7 +266,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         {
             self.apply(next).await?;
         }
-        self.out.flush().await
+        self.out.flush().await?;
+        self.excuse();
+        Ok(())
+    }
+
+    /// The peer cannot be blamed for what it has not said up to now: it was not read.
+    fn excuse(&mut self) {
+        let now = Instant::now();
+        (self.last_seen, self.last_paused) = (now, now);
     }
 
     async fn apply(&mut self, done: Done) -> Result<(), SendError> {
@@ -286,12 +292,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     }
 
     async fn tick(&mut self, reading: bool) -> Result<Option<Ending>, SendError> {
-        let limits = &self.shared.limits;
         let now = Instant::now();
-        // A session that we keep from reading cannot be blamed for its silence.
         if !reading || self.out.waits_for_budget() {
-            (self.last_seen, self.last_paused) = (now, now);
+            self.excuse();
         }
+        let limits = &self.shared.limits;
         if now.duration_since(self.last_seen) > limits.idle_timeout {
             return Ok(Some(Ending::Idle));
         }
@@ -300,10 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         if unfinished.is_some_and(|time| time > limits.write_timeout) {
             return Ok(Some(Ending::SlowFrame));
         }
-        if now >= self.ping_at {
-            self.ping_at = now.max(self.ping_at + limits.ping_interval);
-            self.out.ping().await?;
-        }
+        self.out.ping_if_due().await?;
         Ok(None)
     }
 

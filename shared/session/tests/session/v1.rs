@@ -182,20 +182,49 @@ async fn a_drain_answers_what_has_arrived() {
     assert_eq!(acked, 100);
 }
 
+/// A whole trace as the older generation stores it, with a tag of so many bytes.
+fn whole_trace(trace_id: Uuid, events: usize, tag_bytes: usize) -> serde_json::Value {
+    let events: Vec<_> = (0..events).map(|_| event("a").1).collect();
+    json!({
+        "trace_id": trace_id, "flow_id": "f", "execution_id": Uuid::new_v4(), "start_time": "2026-01-01T00:00:00Z",
+        "version": {"major": 1, "minor": 2, "patch": 3, "git_hash": null, "timestamp": "2026-01-01T00:00:00Z"},
+        "end_time": null, "status": "Completed", "events": events,
+        "metadata": {"user_id": null, "session_id": null, "environment": "e", "hostname": "h", "process_id": 1,
+                     "thread_id": "t", "tags": {"tag": "x".repeat(tag_bytes)}},
+    })
+}
+
+#[tokio::test]
+async fn metadata_are_kept_once_and_too_large_ones_are_refused_by_name() {
+    let fixture = Fixture::new().await;
+    let mut client = fixture.v1().await;
+    for events in [0, 1, 600] {
+        let trace = whole_trace(Uuid::new_v4(), events, 1_500_000);
+        let refused = client.ask(&json!({"StoreTrace": {"trace": trace}})).await;
+        let message = refused["Error"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("metadata") && message.contains("65536"), "{refused}");
+    }
+    assert_eq!(fixture.stored.lock().await.len(), 0);
+    for (events, chunks) in [(0, 1), (1, 1), (1_200, 3)] {
+        let trace_id = Uuid::new_v4();
+        let trace = whole_trace(trace_id, events, 60_000);
+        let answer = client.ask(&json!({"StoreTrace": {"trace": trace}})).await;
+        assert_eq!(answer, json!({"TraceStored": {"trace_id": trace_id}}));
+        let mut stored = fixture.stored.lock().await;
+        assert_eq!(stored.len(), chunks, "{events} events");
+        assert_eq!(stored.iter().filter(|chunk| chunk.header.metadata_json.is_some()).count(), 1, "{events} events");
+        assert_eq!(stored.iter().map(|chunk| chunk.header.event_count as usize).sum::<usize>(), events);
+        stored.clear();
+    }
+}
+
 #[tokio::test]
 async fn both_older_requests_and_ends_are_answered() {
     let fixture = Fixture::new().await;
     let mut client = fixture.v1().await;
     assert_eq!(client.ask(&json!("GetMetrics")).await, json!({"Metrics": {"data": {"answer": 42}}}));
     let trace_id = Uuid::new_v4();
-    let events: Vec<_> = (0..600).map(|_| event("a").1).collect();
-    let trace = json!({
-        "trace_id": trace_id, "flow_id": "f", "execution_id": Uuid::new_v4(), "start_time": "2026-01-01T00:00:00Z",
-        "version": {"major": 1, "minor": 2, "patch": 3, "git_hash": null, "timestamp": "2026-01-01T00:00:00Z"},
-        "end_time": null, "status": "Completed", "events": events,
-        "metadata": {"user_id": null, "session_id": null, "environment": "e", "hostname": "h", "process_id": 1,
-                     "thread_id": "t", "tags": {}},
-    });
+    let trace = whole_trace(trace_id, 600, 0);
     for _ in 0..2 {
         let answer = client.ask(&json!({"StoreTrace": {"trace": trace}})).await;
         assert_eq!(answer, json!({"TraceStored": {"trace_id": trace_id}}));

@@ -1,5 +1,6 @@
 //! What one session may do, over a real socket: each limit set low, met exactly, and told by its name.
 
+mod bystanders;
 mod history;
 mod silence;
 mod slow;

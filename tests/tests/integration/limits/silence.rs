@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use reflow_tracing_tests::{
     Client, Ending, NatsServer, Service, ServiceBuilder, answers, events, frames, frames::Batch, patience,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{interval, timeout};
 
 use super::{connect, ended, ensure_goodbye, seconds, sent_until_the_end};
@@ -103,4 +104,83 @@ async fn a_session_that_is_paused_is_not_idle() -> Result<()> {
     }
     assert_eq!(paused.ask(&frames::ping()).await?, "Pong");
     Ok(())
+}
+
+/// The first byte, which holds the opcode, of each whole frame that a server sent.
+fn first_bytes(mut bytes: &[u8]) -> Vec<u8> {
+    let mut first_bytes = Vec::new();
+    while let [first, length, rest @ ..] = bytes {
+        let extended = match length {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let Some((told, payload)) = rest.split_at_checked(extended) else { break };
+        let length = if extended == 0 {
+            usize::from(*length)
+        } else {
+            told.iter().fold(0, |length, byte| length << 8 | usize::from(*byte))
+        };
+        let Some(after) = payload.get(length..) else { break };
+        first_bytes.push(*first);
+        bytes = after;
+    }
+    first_bytes
+}
+
+const WHOLE_TEXT: u8 = 0x81;
+const LAST_FRAGMENT: u8 = 0x80;
+const PONG: u8 = 0x8a;
+
+/// An answer that takes the peer far longer than `idle_timeout` to read: pings go both ways meanwhile, and afterwards it is no silent peer.
+#[tokio::test]
+async fn who_reads_a_long_answer_is_alive_and_is_pinged_and_answered_meanwhile() -> Result<()> {
+    const EVENTS: usize = 300;
+    const A_SECOND: usize = 4 << 20;
+    let service = impatient(Service::standalone()).start().await?;
+    let mut program = service.connect().await?;
+    let events: Vec<_> = (0..EVENTS).map(|_| events::large(100_000)).collect();
+    let trace_id = crate::system::record(&mut program, "long", &events).await?;
+    crate::system::trace_with(&service, trace_id, EVENTS).await?;
+
+    let mut reader = service.connect().await?;
+    reader.send_json(&frames::get_trace(trace_id)).await?;
+    let mut socket = reader.into_socket();
+    let socket = socket.get_mut();
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; A_SECOND / 16]);
+    let mut pace = interval(Duration::from_secs(1) / 16);
+    let began = Instant::now();
+    let seen = loop {
+        pace.tick().await;
+        let count = timeout(patience(), socket.read(&mut buffer)).await.context("nothing comes")??;
+        ensure!(count > 0, "the server ended the connection after {} bytes", bytes.len());
+        if bytes.is_empty() {
+            // RFC 6455, section 5.2: an empty ping, masked with zeros.
+            socket.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await?;
+        }
+        bytes.extend_from_slice(&buffer[..count]);
+        let seen = first_bytes(&bytes);
+        if seen.contains(&LAST_FRAGMENT) {
+            break seen;
+        }
+    };
+    ensure!(began.elapsed() > 2 * IDLE, "read within {:?}", began.elapsed());
+    let last = seen.iter().position(|first| *first == LAST_FRAGMENT);
+    for control in [PING_FRAME[0], PONG] {
+        let at = seen.iter().position(|first| *first == control);
+        ensure!(at.is_some() && at < last, "{control:#x} comes at {at:?}, the end of the answer at {last:?}");
+    }
+    // A text frame `"Ping"`, masked with zeros.
+    socket.write_all(b"\x81\x86\0\0\0\0\"Ping\"").await?;
+    let answered = async {
+        let mut after = Vec::new();
+        while !first_bytes(&after).contains(&WHOLE_TEXT) {
+            let count = socket.read(&mut buffer).await?;
+            ensure!(count > 0, "the server ended the connection");
+            after.extend_from_slice(&buffer[..count]);
+        }
+        ensure!(after.ends_with(b"\"Pong\""), "{:?}", String::from_utf8_lossy(&after));
+        Ok(())
+    };
+    timeout(patience(), answered).await.context("no answer")?
 }
