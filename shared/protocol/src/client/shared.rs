@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     /// The client's id for itself, in every batch.
     pub(crate) client_id: String,
-    /// How often counting has begun anew, so that it never does so under the same id: see `driver/traces.rs`.
+    /// How often counting has begun anew, so that it never does so under the same id: see `driver/traces/mod.rs`.
     pub(crate) generations: Arc<AtomicU64>,
     pub(crate) buffer: Buffer,
     /// What is ready to be sent, oldest first.
