@@ -188,7 +188,7 @@ mod tests {
         // In pieces that end anywhere.
         let pieces: Vec<_> = told.chunks(7).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect();
         let answer = futures_util::stream::iter(pieces).boxed();
-        let past = Past { answer, buffer: BytesMut::new(), shown: Shown::default(), over: false };
+        let past = Past { pieces: read(answer), buffer: BytesMut::new(), shown: Shown::default(), over: false };
         let items = unfold(past, Past::next).map(|item| match item {
             TailItem::Chunk(chunk) => Some(chunk.header.chunk_uuid().as_u128()),
             TailItem::Missed(missed) => missed.map(u128::from),
