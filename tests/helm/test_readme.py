@@ -82,7 +82,7 @@ def test_ports_that_are_forwarded_are_the_services():
 def built(text):
     """Tag by build target of the images that a page's loops build, and whether each is put where the cluster finds it."""
     images = {}
-    for names, body in re.findall(r"^for service in (.+); do\n(.*?)^done$", text, re.DOTALL | re.MULTILINE):
+    for names, body in re.findall(r"^for service in ([a-z ]+); do\n(.*?)^done$", text, re.DOTALL | re.MULTILINE):
         assert "docker build --target $service " in body and ("kind load" in body or "docker push" in body)
         [tag] = set(re.findall(r"(\S*reflow-tracing-\$service:\S+)", body))
         images |= {name: tag.replace("$service", name) for name in names.split()}
