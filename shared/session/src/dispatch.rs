@@ -137,6 +137,11 @@ fn check_ids(request: &Request<'_>) -> Result<(), Refusal> {
     }
 }
 
+/// What the sender of a refused frame knows it by, unless that is what it is refused for: the answer may have to wait, too.
+pub(crate) fn request_id(frame: &str) -> Option<Box<RawValue>> {
+    Request::request_id(frame).filter(|id| check_length("request_id", id.get().len()).is_ok())
+}
+
 /// Reads a binary frame of a v2 session that says it is a batch.
 pub(crate) fn batch(frame: &Bytes) -> Result<Understood, Refusal> {
     let BatchFrame { header, payload } = BatchFrame::decode(frame)

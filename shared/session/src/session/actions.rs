@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use reflow_tracing_protocol::wire::{BatchFrame, BatchHeader, Code, Request, Response, SubscribeRequest};
+use reflow_tracing_protocol::wire::{BatchFrame, BatchHeader, Code, Response, SubscribeRequest};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
@@ -30,7 +30,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             Message::Text(frame) => match dispatch::text(&frame) {
                 Ok(understood) => self.act(understood, Some(frame), taken),
                 Err(refusal) => {
-                    let answer = self.refusal(refusal, Request::request_id(&frame));
+                    let answer = self.refusal(refusal, dispatch::request_id(&frame));
                     self.ready(answer);
                 }
             },

@@ -198,6 +198,7 @@ async fn ids_that_are_no_ids_are_refused_and_told_why() {
         let message = refused["Error"]["message"].as_str().unwrap();
         assert!(message.starts_with(field) && message.contains("at most 512"), "{message}");
         assert_eq!(refused["Error"]["code"], "InvalidRequest");
+        assert!(refused["Error"]["request_id"].is_null(), "what is refused is not repeated");
     }
     assert_eq!(fixture.value("reflow_session_refused_total{reason=\"name\"}"), 7.0);
     // As long as they may be.
