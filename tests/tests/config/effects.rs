@@ -41,8 +41,10 @@ async fn ports_are_where_it_listens_by_variable_and_by_flag() -> Result<()> {
         .arg(format!("--metrics-port={}", admin.number()))
         .spawn()?;
     eventually(patience(), || async {
-        assert_eq!(http::get(port.number(), "/").await?.status, 200);
-        assert_eq!(http::get(admin.number(), "/readyz").await?.status, 200);
+        let status = http::get(port.number(), "/").await?.status;
+        ensure!(status == 200, "answers {status}");
+        let status = http::get(admin.number(), "/readyz").await?.status;
+        ensure!(status == 200, "answers {status}");
         Ok(())
     })
     .await?;
