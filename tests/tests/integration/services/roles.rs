@@ -81,18 +81,20 @@ async fn a_question_too_large_for_the_bus_is_refused_with_its_size() -> Result<(
     let cluster = Cluster::start().await?;
     let mut collector = cluster.collectors[0].connect_v2().await?;
     let long = "x".repeat(2_000_000);
+    let mut named = frames::query_traces(&frames::Query::all().flow(&long));
+    named["QueryTraces"]["request_id"] = json!("which");
     for question in [
+        named,
         frames::query_traces(&frames::Query::all().flow(&long)),
         frames::query_traces(&frames::Query::all().actor(&long)),
         frames::get_flow_versions(&long),
-        json!({"GetTrace": {"trace_id": Uuid::new_v4(), "request_id": long}}),
     ] {
         let answer = collector.ask(&question).await?;
         let error = &answer["Error"];
         ensure!(error["code"] == "LimitExceeded" && error["retryable"] == false, "{answer:.300}");
         let reason = answers::refusal(&answer)?;
         ensure!(reason.contains(" bytes is larger than") && reason.contains("max_payload"), "{reason:.300}");
-        ensure!(error["request_id"] == question["GetTrace"]["request_id"], "not echoed: {answer:.300}");
+        ensure!(error["request_id"] == question["QueryTraces"]["request_id"], "not echoed: {answer:.300}");
     }
     assert_eq!(collector.ask(&frames::ping()).await?, "Pong");
     Ok(())
