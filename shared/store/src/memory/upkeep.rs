@@ -62,6 +62,7 @@ fn compact_trace(
     }) else {
         return Ok(done);
     };
+    let mut left = refs.len() as u64;
     let windows = compaction::windows(&row, refs, policy);
     let count = windows.len();
     for (index, window) in windows.into_iter().enumerate() {
@@ -75,7 +76,11 @@ fn compact_trace(
         };
         let Some(chunks) = chunks else { return Ok(done) };
         let replacement = compaction::replace(&window, &chunks, policy)?;
-        let finish = (index + 1 == count).then_some(Finish { loose_chunks: row.loose_chunks, exact: count == 1 });
+        if !replacement.chunks.is_empty() {
+            left = left + replacement.chunks.len() as u64 - window.len() as u64;
+        }
+        let finish = Finish { loose_chunks: row.loose_chunks, chunks: left, exact: count == 1 };
+        let finish = (index + 1 == count).then_some(finish);
         if !store.state().replace(key, &window, &replacement, finish) {
             return Ok(done);
         }
@@ -116,8 +121,11 @@ impl State {
             row.failures = row.failures.saturating_sub(replacement.failures);
             row.left_out_milli = row.left_out_milli.saturating_sub(replacement.left_out_milli);
         }
-        if let Some(finish) = finish {
-            let row = &mut trace.row;
+        let chunks = trace.chunks.len() as u64;
+        let row = &mut trace.row;
+        if let Some(finish) = finish
+            && chunks + finish.loose_chunks == row.loose_chunks + finish.chunks
+        {
             row.exact |= finish.exact && row.loose_chunks == finish.loose_chunks;
             row.loose_chunks = row.loose_chunks.saturating_sub(finish.loose_chunks);
         }

@@ -53,6 +53,8 @@ pub(crate) struct Replacement {
 pub(crate) struct Finish {
     /// The trace's loose chunks when its chunks were listed: those that came since stay loose.
     pub loose_chunks: u64,
+    /// Chunks that the trace has then, if none came and none went since they were listed.
+    pub chunks: u64,
     /// Everything was in one window, so that every event was compared with every other.
     pub exact: bool,
 }

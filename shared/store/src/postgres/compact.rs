@@ -137,15 +137,18 @@ async fn swap(
     Ok(true)
 }
 
-/// Counts are exact when no chunk came since they were listed.
+/// Counts are exact when no chunk came since they were listed. Another writer may have been over the same chunks meanwhile, and others may
+/// have come after that: then as many chunks are loose as before, but more are there, and the mark is left to the next round.
 async fn mark(connection: &mut PgConnection, seq: i64, finish: Finish) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE traces SET exact = CASE WHEN $3 AND loose_chunks = $2 THEN 1 ELSE exact END, \
-         loose_chunks = GREATEST(loose_chunks - $2, 0) WHERE seq = $1",
+         loose_chunks = GREATEST(loose_chunks - $2, 0) \
+         WHERE seq = $1 AND (SELECT count(*) FROM chunks WHERE trace = $1) - $4 = loose_chunks - $2",
     )
     .bind(seq)
     .bind(signed(finish.loose_chunks))
     .bind(finish.exact)
+    .bind(signed(finish.chunks))
     .execute(&mut *connection)
     .await?;
     let aliases =

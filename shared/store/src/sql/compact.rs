@@ -85,7 +85,9 @@ async fn compact_trace<B: Compacting>(
     policy: &CompactPolicy,
     outcome: &mut CompactOutcome,
 ) -> Result<(), StoreError> {
-    let windows = compaction::windows(row, list(backend.reader(), seq).await?, policy);
+    let listed = list(backend.reader(), seq).await?;
+    let mut left = listed.len() as u64;
+    let windows = compaction::windows(row, listed, policy);
     let count = windows.len();
     for (index, window) in windows.into_iter().enumerate() {
         let chunks = load(backend.reader(), seq, &window).await?;
@@ -94,7 +96,11 @@ async fn compact_trace<B: Compacting>(
             return Ok(());
         }
         let (window, replacement) = merge(window, chunks, policy).await?;
-        let finish = (index + 1 == count).then_some(Finish { loose_chunks: row.loose_chunks, exact: count == 1 });
+        if !replacement.chunks.is_empty() {
+            left = left + replacement.chunks.len() as u64 - window.len() as u64;
+        }
+        let finish = Finish { loose_chunks: row.loose_chunks, chunks: left, exact: count == 1 };
+        let finish = (index + 1 == count).then_some(finish);
         if replacement.chunks.is_empty() && finish.is_none() {
             continue;
         }

@@ -306,6 +306,40 @@ async fn retention_counts_what_it_removes_and_not_what_it_has_seen() {
     assert_eq!((outcome.chunks, outcome.traces, outcome.bytes), (2, 1, 200));
 }
 
+/// Two writers compact a trace. The second has listed what the first is over, and the same event comes once more before its turn.
+#[tokio::test]
+async fn a_compaction_that_was_overtaken_leaves_what_came_since_to_the_next() {
+    let db = Postgres::new().await;
+    let store = Arc::new(writer(&db).await);
+    commit(&*store, &[real_chunk(1, 11, T0, reflow_tracing_chunk::Origin::V1Session, &[(1, false)])], T0).await;
+    let mut first = beside(&db).await;
+    run(&mut first, "BEGIN; SELECT FROM traces FOR UPDATE").await;
+    let second = tokio::spawn({
+        let store = store.clone();
+        async move { store.compact(&compact_policy(T0 + HOUR), T0 + HOUR).await.expect("compacts") }
+    });
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut watch = beside(&db).await;
+    while count(&mut watch, waiting).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The first has marked one chunk, and one has come.
+    run(
+        &mut first,
+        "INSERT INTO chunks (day, hour, trace, first_us, events, raw_bytes, chunk_id, header, payload) \
+         SELECT day, hour, trace, first_us, events, raw_bytes, gen_random_uuid(), header, payload FROM chunks; \
+         UPDATE traces SET event_count = 2, stored_events = 2, exact = 0, loose_chunks = 1; COMMIT",
+    )
+    .await;
+    second.await.expect("no panic");
+    assert_eq!(count(&mut watch, "SELECT count(*) FROM traces WHERE is_loose = 1 AND exact = 0").await, 1);
+    let outcome = store.compact(&compact_policy(T0 + HOUR), T0 + HOUR).await.expect("compacts");
+    assert_eq!((outcome.chunks_removed, outcome.chunks_written, outcome.duplicate_events), (2, 1, 1));
+    let trace = summary(&*store, 1, T0 + HOUR).await;
+    assert_eq!((trace.event_count, trace.stored_events, trace.exact), (1, 1, true));
+}
+
 #[tokio::test]
 async fn compaction_and_commits_of_the_same_chunks_at_once_count_once() {
     let db = Postgres::new().await;
