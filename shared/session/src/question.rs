@@ -134,7 +134,7 @@ async fn gather(
 }
 
 /// The session's own clock and the bus's run out in the same moment: whichever is first, the answer is the same.
-fn late(limits: &SessionLimits) -> Refusal {
+pub(crate) fn late(limits: &SessionLimits) -> Refusal {
     let seconds = limits.history_timeout.as_secs();
     let message = format!("history did not answer in time (history_timeout is {seconds} s); ask again or ask for less");
     Refusal::new(Code::Timeout, "history_timeout", message).retryable()

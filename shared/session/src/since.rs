@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::answer::Refusal;
 use crate::ask::{Ask, Dialect};
 use crate::capabilities::Shared;
-use crate::question::{encode, in_span, unanswered};
+use crate::question::{encode, in_span, late, unanswered};
 
 /// Ids of the newest chunks of history that are remembered: a chunk that is in both was received just before.
 const REMEMBERED: usize = 65_536;
@@ -39,11 +39,15 @@ pub(crate) async fn join(
     };
     let patience = shared.limits.history_timeout;
     let unanswered = |error| unanswered(&shared.limits, error);
-    bus.wait_for_history(tail.position, patience).await.map_err(unanswered)?;
     let ask = Ask::Chunks { since_us };
+    // Every answer of the session that stands behind this one waits for it: for the two together no longer than for any question.
     let answer = in_span(ask.kind(), async {
-        let question = encode(shared, Dialect::V2, None, ask)?;
-        history.ask(question, Patience::EachPiece(patience)).await.map_err(unanswered)
+        let opened = async {
+            bus.wait_for_history(tail.position, patience).await.map_err(unanswered)?;
+            let question = encode(shared, Dialect::V2, None, ask)?;
+            history.ask(question, Patience::EachPiece(patience)).await.map_err(unanswered)
+        };
+        tokio::time::timeout(patience, opened).await.map_err(|_| late(&shared.limits))?
     });
     let answer = answer.await?;
 
@@ -160,9 +164,71 @@ impl Past {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use reflow_tracing_bus::{
+        BusErrorKind, DirectoryOptions, HistoryClient, LocalBus, LocalOptions, MemoryDirectory, PullLimits, TailFilter,
+    };
     use reflow_tracing_chunk::{HEADER_VERSION, Header};
+    use reflow_tracing_service::Metrics;
+    use tokio::time::{Instant, sleep};
 
     use super::*;
+    use crate::{Capabilities, SessionLimits, SessionMetrics};
+
+    fn chunk(number: u128) -> Chunk {
+        let chunk_id = Uuid::from_u128(number).as_bytes().to_vec();
+        let trace_id = Uuid::from_u128(7).as_bytes().to_vec();
+        let header = Header { version: HEADER_VERSION, chunk_id, trace_id, ..Header::default() };
+        Chunk { header, payload: Bytes::new() }
+    }
+
+    /// Says nothing for as long as an asker has patience.
+    struct Silent;
+
+    #[async_trait::async_trait]
+    impl HistoryClient for Silent {
+        async fn ask(&self, _: Bytes, patience: Patience) -> Result<AnswerStream, BusError> {
+            let (Patience::Whole(time) | Patience::EachPiece(time)) = patience;
+            sleep(time).await;
+            Err(BusError::new(BusErrorKind::Timeout, "ask", "silent"))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_writers_and_a_slow_history_together_take_no_longer_than_one_question() {
+        let bus = Arc::new(LocalBus::try_new(LocalOptions::default()).await.unwrap());
+        let mut consumer = bus.consumer().await.unwrap();
+        let publisher = Arc::clone(&bus);
+        let published = tokio::spawn(async move { publisher.publish(chunk(1)).await });
+        let minute = Duration::from_secs(60);
+        let limits = PullLimits { max_messages: 1, max_bytes: 1, linger: Duration::ZERO, max_wait: minute };
+        let deliveries = consumer.pull(&limits).await.unwrap();
+        let tail = bus.tail(TailFilter { tenant: "default".into(), flows: None }).await.unwrap();
+        let capabilities = Capabilities {
+            ingest: None,
+            history: Some(Arc::new(Silent)),
+            tail: None,
+            directory: Arc::new(MemoryDirectory::new(DirectoryOptions::default())),
+            figures: Arc::new(|| serde_json::Value::Null),
+            durable: true,
+            service: "reflow-test",
+        };
+        let metrics = SessionMetrics::register(&Metrics::try_new("test").unwrap()).unwrap();
+        let limits = SessionLimits { history_timeout: Duration::from_secs(30), ..SessionLimits::default() };
+        let shared = Shared::new(capabilities, limits, metrics);
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(20)).await;
+            for delivery in deliveries {
+                delivery.acker.ack().await.unwrap();
+            }
+        });
+        let began = Instant::now();
+        let refusal = join(&shared, &*bus, tail, 0).await.err().unwrap();
+        assert_eq!((refusal.reason, began.elapsed().as_secs()), ("history_timeout", 30));
+        // It was the writers' turn first, and history's then.
+        published.await.unwrap().unwrap();
+    }
 
     #[test]
     fn only_the_newest_ids_are_remembered() {
@@ -174,14 +240,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_history_tells_twice_is_shown_once_and_a_gap_is_told() {
-        let chunk = |number: u128| {
-            let chunk_id = Uuid::from_u128(number).as_bytes().to_vec();
-            let trace_id = Uuid::from_u128(7).as_bytes().to_vec();
-            let header = Header { version: HEADER_VERSION, chunk_id, trace_id, ..Header::default() };
-            Chunk { header, payload: bytes::Bytes::new() }.encode()
-        };
+        let encoded = |number| chunk(number).encode();
         let mut told = Vec::new();
-        for message in [chunk(1), chunk(2), chunk(1), bytes::Bytes::new(), chunk(3)] {
+        for message in [encoded(1), encoded(2), encoded(1), Bytes::new(), encoded(3)] {
             told.extend((message.len() as u32).to_le_bytes());
             told.extend(message);
         }

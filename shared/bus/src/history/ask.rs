@@ -183,7 +183,7 @@ impl Answer {
                         return Ok(reply);
                     }
                 }
-                () = sleep_until(silent_at) => return Err(timed_out("the query service does not answer any more")),
+                () = sleep_until(silent_at) => return Err(unavailable("the query service does not answer any more")),
                 () = sleep_until(ping_at) => {
                     // The last grant again mends one that was lost, and finds out whether anybody is there.
                     self.say(Word::Credit(self.granted)).await?;
