@@ -141,7 +141,7 @@ def test_external_servers_are_reached_at_their_ports():
     assert reached == {
         "collector": {4222, 6379, 4317},
         "writer": {4222, 6432, 4317},
-        "query": {4222, 6432, 4317},
+        "query": {4222, 6432, 6379, 4317},
         "migrate": {6432},
         "round-trip": set(),
     }

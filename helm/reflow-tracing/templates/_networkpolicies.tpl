@@ -57,6 +57,12 @@ spec:
 {{- end }}
 {{- end -}}
 
+{{- define "reflow-tracing.policy.toRedis" -}}
+{{- if or .Values.directory.url .Values.directory.existingSecret.name }}
+{{ include "reflow-tracing.policy.to" (dict "root" . "inside" false "port" .Values.networkPolicy.ports.redis) }}
+{{- end }}
+{{- end -}}
+
 {{- define "reflow-tracing.policy.toOtlp" -}}
 {{- if or .Values.telemetry.otlpEndpoint .Values.telemetry.existingSecret.name }}
 - ports:
