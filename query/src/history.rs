@@ -14,7 +14,7 @@ use reflow_tracing_protocol::FlowVersion;
 use reflow_tracing_protocol::wire::Response;
 use reflow_tracing_service::{spans, work_span};
 use reflow_tracing_session::{Ask, Dialect, Question};
-use reflow_tracing_store::StoreReader;
+use reflow_tracing_store::{StoreReader, TraceHead};
 use tokio::sync::Semaphore;
 use tracing::{Instrument, field::Empty};
 use uuid::Uuid;
@@ -65,7 +65,16 @@ impl HistoryService {
                 listing.answer(query, after.as_deref(), &mut room).await?
             }
             Ask::GetFlowVersions { flow_id } => self.flow_versions(question, flow_id).await?,
-            Ask::Statuses { trace_ids } => self.statuses(question, trace_ids).await?,
+            Ask::Statuses { trace_ids } => {
+                let heads = self.heads(question, trace_ids).await?;
+                json(&heads.map(|head| (head.trace_id, head.status.status)).collect::<Vec<_>>())?
+            }
+            Ask::Flows { trace_ids } => {
+                let heads = self.heads(question, trace_ids).await?;
+                json(
+                    &heads.filter_map(|head| Some((head.trace_id, head.flow_id?, head.flow_name?))).collect::<Vec<_>>(),
+                )?
+            }
             Ask::Chunks { .. } => return Err(Refusal::invalid("chunks are not a frame")),
         };
         answer.hold(room.into_permit());
@@ -107,9 +116,12 @@ impl HistoryService {
         json(&Response::FlowVersions { versions, request_id: question.request_id.clone() })
     }
 
-    async fn statuses(&self, question: &Question, ids: &[Uuid]) -> Result<Answer, Refusal> {
-        let found = self.reader.statuses(&question.tenant, ids, (self.options.clock)()).await?;
-        json(&found.into_iter().map(|(id, status)| (id, status.status)).collect::<Vec<_>>())
+    async fn heads(
+        &self,
+        question: &Question,
+        ids: &[Uuid],
+    ) -> Result<impl Iterator<Item = TraceHead> + use<>, Refusal> {
+        Ok(self.reader.heads(&question.tenant, ids, (self.options.clock)()).await?.into_iter())
     }
 }
 
@@ -160,7 +172,7 @@ impl HistoryService {
     /// A frame where the asker expects one; the others read no frames.
     fn refuse(&self, question: &Question, refusal: &Refusal) -> Result<Answer, BusError> {
         match question.ask {
-            Ask::Statuses { .. } | Ask::Chunks { .. } => Err(refusal.clone().into_bus()),
+            Ask::Statuses { .. } | Ask::Flows { .. } | Ask::Chunks { .. } => Err(refusal.clone().into_bus()),
             _ => Ok(refusal.frame(question).into()),
         }
     }

@@ -150,11 +150,11 @@ impl StoreReader for FakeReader {
         Ok(if flow == "orders" { vec![row(2), row(1)] } else { Vec::new() })
     }
 
-    async fn statuses(&self, _: &str, ids: &[Uuid], _: i64) -> Result<Vec<(Uuid, TraceStatus)>, StoreError> {
+    async fn heads(&self, _: &str, ids: &[Uuid], _: i64) -> Result<Vec<TraceHead>, StoreError> {
         self.check()?;
         let state = self.state.lock().unwrap();
         let known = state.traces.iter().filter(|trace| ids.contains(&trace.trace_id));
-        Ok(known.map(|trace| (trace.trace_id, trace.status.clone())).collect())
+        Ok(known.cloned().map(TraceHead::from).collect())
     }
 
     async fn trace_actors(&self, _: &str, _: Uuid) -> Result<Vec<ActorRow>, StoreError> {

@@ -264,7 +264,7 @@ async fn a_wrong_cursor_and_a_wrong_range_are_the_clients_fault() {
 }
 
 #[tokio::test]
-async fn versions_and_statuses_are_told() {
+async fn versions_statuses_and_flows_are_told() {
     let (ids, reader) = traces(2);
     let versions = |flow: &str| question(Dialect::V1, Ask::GetFlowVersions { flow_id: flow.into() });
     let answer = ask_v1(&reader, &versions("orders")).await;
@@ -276,6 +276,9 @@ async fn versions_and_statuses_are_told() {
     let asked = question(Dialect::V2, Ask::Statuses { trace_ids: vec![ids[1], Uuid::new_v4()] });
     let statuses: Vec<(Uuid, ExecutionStatus)> = serde_json::from_str(&ask(&reader, &asked).await).unwrap();
     assert_eq!(statuses, [(ids[1], ExecutionStatus::Running)]);
+    let asked = question(Dialect::V2, Ask::Flows { trace_ids: vec![ids[1], Uuid::new_v4()] });
+    let flows: Vec<(Uuid, String, String)> = serde_json::from_str(&ask(&reader, &asked).await).unwrap();
+    assert_eq!(flows, [(ids[1], "orders_123456789".to_owned(), "orders".to_owned())]);
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@
 //! Published clients cannot end a trace either. One that runs for long begins more than a session may have open: the trace that has
 //! been begun the longest then *gives way*, and gets the mark that a close by the peer would give it. What a client has started by
 //! id it can also end; such a trace stays open until it does.
+//!
+//! A trace of which nothing could be published, because each of its events was refused, gets no mark: that would be all there is of it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use uuid::Uuid;
@@ -31,7 +34,9 @@ pub(crate) struct Adoption {
     places: u64,
     /// Traces that gave way and have no mark yet.
     gave_way: Vec<Uuid>,
-    /// The client can end its traces: none gives way.
+    /// How many gathers have published, or may still publish, something of a trace.
+    weights: HashMap<Uuid, usize>,
+    /// The client can end its traces: none gives way, and the end of its connection says nothing of them.
     strict: bool,
     /// Unknown ids that were adopted, newest last.
     adopted: HashSet<Uuid>,
@@ -102,20 +107,39 @@ impl Adoption {
     /// The trace was ended explicitly; a closing connection says nothing more about it.
     pub(crate) fn ended(&mut self, id: Uuid) {
         self.forget(id);
+        self.weights.remove(&id);
         if self.current == Some(id) {
             (self.current, self.named) = (None, false);
         }
     }
 
-    /// Every trace of the session, for the mark that the peer has closed.
+    /// One more gather has something of the trace.
+    pub(crate) fn gathered(&mut self, id: Uuid) {
+        if !self.strict {
+            *self.weights.entry(id).or_default() += 1;
+        }
+    }
+
+    /// Of what one gather had of the trace, nothing was fit to be published.
+    pub(crate) fn nothing_published(&mut self, id: Uuid) {
+        if let Entry::Occupied(mut weight) = self.weights.entry(id) {
+            *weight.get_mut() -= 1;
+            if *weight.get() == 0 {
+                weight.remove();
+            }
+        }
+    }
+
+    /// Every trace of the session of which there is something, for the mark that the peer has closed.
     pub(crate) fn traces(&self) -> impl Iterator<Item = Uuid> + '_ {
         let current = self.current.filter(|current| !self.known.contains_key(current));
-        self.known.keys().copied().chain(current)
+        self.known.keys().copied().chain(current).filter(|id| self.weights.contains_key(id))
     }
 
     /// The traces that gave way since this was last asked, for the same mark.
     pub(crate) fn take_gave_way(&mut self) -> Vec<Uuid> {
-        std::mem::take(&mut self.gave_way)
+        let gave_way = std::mem::take(&mut self.gave_way);
+        gave_way.into_iter().filter(|id| self.weights.remove(id).is_some()).collect()
     }
 
     fn learn(&mut self, id: Uuid, yields: bool, max_traces: usize) -> Result<(), TooManyTraces> {
@@ -174,7 +198,16 @@ mod tests {
 
     fn gather(adoption: &mut Adoption, ids: &[u128]) -> Vec<u128> {
         let counts = Adoption::count(ids.iter().map(|n| id(*n)));
-        ids.iter().map(|n| adoption.resolve(id(*n), counts[&id(*n)], MAX).unwrap().as_u128()).collect()
+        let resolve = |n: &u128| adoption.resolve(id(*n), counts[&id(*n)], MAX).unwrap();
+        let traces: Vec<Uuid> = ids.iter().map(resolve).collect();
+        traces.iter().for_each(|id| adoption.gathered(*id));
+        traces.iter().map(Uuid::as_u128).collect()
+    }
+
+    fn start(adoption: &mut Adoption, n: u128) -> Result<Uuid, TooManyTraces> {
+        let id = adoption.start(id(n), MAX)?;
+        adoption.gathered(id);
+        Ok(id)
     }
 
     #[test]
@@ -230,12 +263,12 @@ mod tests {
     #[test]
     fn what_nobody_can_end_gives_way_oldest_first_and_the_running_trace_stays() {
         let mut adoption = Adoption::default();
-        (0..7).for_each(|n| assert_eq!(adoption.start(id(n), MAX), Ok(id(n))));
+        (0..7).for_each(|n| assert_eq!(start(&mut adoption, n), Ok(id(n))));
         assert!(adoption.start_with_id(id(50), MAX).is_ok());
         assert!(adoption.take_gave_way().is_empty());
         // One more than fit: by an event, by a start without an id, by a start with one.
         assert_eq!(gather(&mut adoption, &[60, 60]), [60, 60]);
-        assert_eq!(adoption.start(id(7), MAX), Ok(id(7)));
+        assert_eq!(start(&mut adoption, 7), Ok(id(7)));
         assert!(adoption.start_with_id(id(51), MAX).is_ok());
         assert_eq!(adoption.take_gave_way(), [id(0), id(1), id(2)]);
         assert!(adoption.take_gave_way().is_empty());
@@ -246,7 +279,7 @@ mod tests {
     #[test]
     fn a_trace_that_gave_way_and_is_used_again_stands_for_itself_again() {
         let mut adoption = Adoption::default();
-        (0..9).for_each(|n| assert_eq!(adoption.start(id(n), MAX), Ok(id(n))));
+        (0..9).for_each(|n| assert_eq!(start(&mut adoption, n), Ok(id(n))));
         assert_eq!(adoption.take_gave_way(), [id(0)]);
         assert_eq!(gather(&mut adoption, &[0]), [0]);
         assert_eq!(adoption.take_gave_way(), [id(1)]);
@@ -258,10 +291,26 @@ mod tests {
         for n in 0..5 {
             assert_eq!(adoption.start(id(n), 1), Ok(id(n)));
             assert_eq!(adoption.resolve(id(100 + n), 1, 1), Ok(id(n)));
+            adoption.gathered(id(n));
         }
         assert_eq!(adoption.take_gave_way().len(), 4);
         // The trace that runs does not make room for an id of its own.
         assert_eq!(adoption.resolve(id(200), 2, 1), Err(TooManyTraces));
+    }
+
+    #[test]
+    fn what_nothing_was_published_of_gets_no_mark() {
+        let mut adoption = Adoption::default();
+        assert_eq!(gather(&mut adoption, &[1]), [1]);
+        assert_eq!(start(&mut adoption, 2), Ok(id(1)));
+        assert_eq!(start(&mut adoption, 3), Ok(id(3)));
+        // The first of two gathers of the one trace had nothing but what was refused, and so had the only one of the other.
+        adoption.nothing_published(id(1));
+        assert_eq!(adoption.traces().count(), 2);
+        adoption.nothing_published(id(3));
+        assert_eq!(adoption.traces().collect::<Vec<_>>(), [id(1)]);
+        (10..18).for_each(|n| assert_eq!(start(&mut adoption, n), Ok(id(n))));
+        assert_eq!(adoption.take_gave_way(), [id(1)]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub enum Dialect {
     V2,
 }
 
-/// A question to history. The answer to everything but [`Ask::Statuses`] and [`Ask::Chunks`] is one whole response frame, JSON in the
+/// A question to history. The answer to everything but [`Ask::Statuses`], [`Ask::Flows`] and [`Ask::Chunks`] is one whole response frame, JSON in the
 /// dialect, in pieces: refusals included. An error of the stream means that there is no answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Question {
@@ -61,6 +61,12 @@ pub enum Ask {
         /// Which.
         trace_ids: Vec<Uuid>,
     },
+    /// Flows of traces, for live filters: a JSON array of `[trace_id, flow_id, flow_name]`; traces that are unknown or have none are left
+    /// out.
+    Flows {
+        /// Which.
+        trace_ids: Vec<Uuid>,
+    },
     /// Chunks received at or after a time, for `since`: encoded chunks, each after its length (u32, little endian), by received time. A length of 0
     /// stands where something may be missing.
     Chunks {
@@ -77,6 +83,7 @@ impl Ask {
             Self::QueryTraces { .. } => "query_traces",
             Self::GetFlowVersions { .. } => "get_flow_versions",
             Self::Statuses { .. } => "statuses",
+            Self::Flows { .. } => "flows",
             Self::Chunks { .. } => "chunks",
         }
     }

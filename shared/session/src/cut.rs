@@ -1,7 +1,7 @@
 //! Cuts events into chunks that fit into a message of the bus. Only for chunks that the server builds: a v2 batch is ONE chunk,
 //! which its client splits.
 
-use reflow_tracing_chunk::{Chunk, ChunkBuilder, Rejected};
+use reflow_tracing_chunk::{Chunk, ChunkBuilder, Header, Rejected};
 
 use crate::capabilities::Shared;
 
@@ -36,7 +36,7 @@ impl Cut {
         if events.is_empty() || shared.fits(&built) {
             let place = self.chunks.len();
             self.places.extend(checked.into_iter().map(|checked| checked.map(|()| place).map_err(|no| no.to_string())));
-            self.chunks.push(built);
+            self.push(built);
         } else if let [_] = events {
             let (bytes, max) = (built.encoded_len(), limits.max_chunk_bytes);
             self.places
@@ -45,7 +45,7 @@ impl Cut {
             if first == 0
                 && let Ok(marks) = start(first).build(limits.codec, limits.level)
             {
-                self.chunks.push(marks);
+                self.push(marks);
             }
         } else {
             let (left, right) = events.split_at(events.len() / 2);
@@ -53,4 +53,15 @@ impl Cut {
             self.add(shared, right, first + left.len(), start);
         }
     }
+
+    /// Keeps a chunk that says something: one without events and marks would begin a trace of nothing.
+    fn push(&mut self, chunk: Chunk) {
+        if chunk.header.event_count > 0 || marked(&chunk.header) {
+            self.chunks.push(chunk);
+        }
+    }
+}
+
+fn marked(header: &Header) -> bool {
+    header.started_us.is_some() || header.ended.is_some() || header.closed_us.is_some()
 }

@@ -1,13 +1,16 @@
 //! Which flow a trace belongs to, as a session knows it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use reflow_tracing_bus::TraceEntry;
 use reflow_tracing_chunk::{FlowNaming, Header, sanitize_name};
 use uuid::Uuid;
 
+use crate::ask::Ask;
 use crate::capabilities::Shared;
+use crate::look_up::{LIFETIME, look_up};
 
 /// A flow id and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,31 +53,60 @@ impl Flow {
     }
 }
 
-/// Flows of traces that the viewers of this process have seen named. A collector that does not know a trace's flow publishes it
-/// under none; whoever looks at that flow has seen its start pass, or reads it in history.
+/// Flows of traces, for the viewers of this process. A collector that does not know a trace's flow publishes it under none; whoever
+/// looks at that flow has seen it named, or asks.
 #[derive(Clone)]
-pub(crate) struct SeenFlows(Cache<Uuid, Flow>);
+pub(crate) struct SeenFlows {
+    known: Cache<Uuid, Flow>,
+    /// Nobody knew, a moment ago.
+    unknown: Cache<Uuid, ()>,
+}
 
-/// Some tens of megabytes; the least useful go first, and cost a question to the directory.
+/// Some tens of megabytes; those that have not been asked for the longest go first, and cost a question.
 const MAX_SEEN: u64 = 65_536;
 
 impl Default for SeenFlows {
     fn default() -> Self {
-        Self(Cache::new(MAX_SEEN))
+        let known = Cache::builder().max_capacity(MAX_SEEN).eviction_policy(EvictionPolicy::lru()).build();
+        let unknown = Cache::builder().max_capacity(MAX_SEEN).time_to_live(LIFETIME).build();
+        Self { known, unknown }
     }
 }
 
 impl SeenFlows {
-    /// The flow of a chunk: what it says, what another of its trace said, or what the directory knows.
-    pub(crate) async fn find(&self, shared: &Shared, header: &Header) -> Option<Flow> {
-        let trace_id = header.trace_uuid();
-        if let Some(flow) = Flow::of(header) {
-            self.0.insert(trace_id, flow.clone());
-            return Some(flow);
+    /// The flow of a chunk's trace, if it has been learned.
+    pub(crate) fn of(&self, header: &Header) -> Option<Flow> {
+        Flow::of(header).or_else(|| self.known.get(&header.trace_uuid()))
+    }
+
+    /// Learns the flows of these chunks' traces: what they say themselves, what the directory knows, and then, by one question, what
+    /// history does.
+    pub(crate) async fn learn(&self, shared: &Shared, headers: impl Iterator<Item = &Header>) {
+        let mut unnamed = HashSet::new();
+        for header in headers {
+            let trace_id = header.trace_uuid();
+            match Flow::of(header) {
+                Some(flow) => self.known.insert(trace_id, flow),
+                None => drop(unnamed.insert(trace_id)),
+            }
         }
-        match self.0.get(&trace_id) {
-            Some(flow) => Some(flow),
-            None => Flow::find(shared, trace_id).await,
+        unnamed.retain(|id| !self.known.contains_key(id) && !self.unknown.contains_key(id));
+        let mut trace_ids = Vec::new();
+        for id in unnamed {
+            match Flow::find(shared, id).await {
+                Some(flow) => self.known.insert(id, flow),
+                None => trace_ids.push(id),
+            }
+        }
+        if trace_ids.is_empty() {
+            return;
+        }
+        for id in &trace_ids {
+            self.unknown.insert(*id, ());
+        }
+        let told: Vec<(Uuid, String, String)> = look_up(shared, Ask::Flows { trace_ids }).await;
+        for (trace_id, id, name) in told {
+            self.known.insert(trace_id, Flow { id, name });
         }
     }
 }

@@ -82,6 +82,8 @@ pub(crate) struct Gathered {
     pub(crate) answer: Answer,
     /// What the directory said.
     pub(crate) learned: Vec<(Uuid, Option<Flow>)>,
+    /// Traces of which nothing was fit to be published.
+    pub(crate) nothing: Vec<Uuid>,
 }
 
 impl Gather {
@@ -162,6 +164,9 @@ impl Resolver<'_> {
                     Ok(id) => {
                         let trace = self.trace(id);
                         let group = &mut self.traces[trace];
+                        if group.closed || !group.has_part() {
+                            self.adoption.gathered(id);
+                        }
                         if sent_id != id {
                             group.sent_ids.extend_from_slice(sent_id.as_bytes());
                         }
@@ -218,6 +223,9 @@ impl Resolver<'_> {
         self.flows.learn(id, Some(flow.clone()));
         let trace = self.trace(id);
         let group = &mut self.traces[trace];
+        if !group.has_part() {
+            self.adoption.gathered(id);
+        }
         (group.flow, group.look_up) = (Some(flow), false);
         group.start = Some((execution_id, version.map(version_of)));
         Reply::Started { trace, request_id }
@@ -273,6 +281,7 @@ impl Resolved {
         let origin = Origin::V1Session;
         let mut chunks = Vec::new();
         let mut cuts = Vec::new();
+        let mut nothing = Vec::new();
         for trace in &self.traces {
             let events: Vec<&str> = trace.events.iter().map(|(frame, range)| &frame[range.clone()]).collect();
             let mut start = |first: usize| {
@@ -282,6 +291,9 @@ impl Resolved {
                 builder
             };
             let cut = Cut::new(&shared, &events, &mut start);
+            if cut.chunks.is_empty() {
+                nothing.push(trace.id);
+            }
             cuts.push((chunks.len(), cut.places));
             chunks.extend(cut.chunks);
         }
@@ -297,11 +309,16 @@ impl Resolved {
             }
         }
         debug_assert!(self.strict == (self.dialect == Dialect::V2));
-        Gathered { answer: Answer::Many(merged), learned }
+        Gathered { answer: Answer::Many(merged), learned, nothing }
     }
 }
 
 impl Trace {
+    /// Something of it is in this gather already.
+    fn has_part(&self) -> bool {
+        !self.events.is_empty() || self.start.is_some()
+    }
+
     fn fill(&self, header: &mut reflow_tracing_chunk::Header, first: bool, received_us: i64) {
         if let Some(flow) = &self.flow {
             flow.fill(header);

@@ -23,6 +23,7 @@ mod gather;
 mod handshake;
 mod limits;
 mod live;
+mod look_up;
 mod metrics;
 mod outgoing;
 mod page;

@@ -18,7 +18,6 @@ use crate::answer::{Answer, Refusal, text};
 use crate::ask::Dialect;
 use crate::capabilities::Shared;
 use crate::filter::EventFilter;
-use crate::flow::Flow;
 use crate::since;
 use crate::status::SeenEnds;
 
@@ -41,7 +40,6 @@ struct Passing {
     /// Among the frames.
     place: usize,
     chunk: Arc<Chunk>,
-    flow: Option<Flow>,
     /// The trace's status as the chunk passed, where that was seen.
     status: Option<ExecutionStatus>,
 }
@@ -89,19 +87,26 @@ impl View {
     pub(crate) async fn frames(&self, items: Vec<TailItem>) -> Vec<Utf8Bytes> {
         let mut chunks = Vec::new();
         let mut frames = Vec::new();
+        if self.filter.by_flow() {
+            let headers = items.iter().filter_map(|item| match item {
+                TailItem::Chunk(chunk) => Some(&chunk.header),
+                TailItem::Missed(_) => None,
+            });
+            self.shared.seen_flows.learn(&self.shared, headers).await;
+        }
         for item in items {
             match item {
                 TailItem::Chunk(chunk) => {
                     let status = self.pass(&chunk.header);
-                    if let Some(flow) = self.flow(&chunk).await {
-                        chunks.push(Passing { place: frames.len(), chunk, flow, status });
+                    let flow = self.filter.by_flow().then(|| self.shared.seen_flows.of(&chunk.header)).flatten();
+                    if self.filter.header(&chunk.header, flow.as_ref()) {
+                        chunks.push(Passing { place: frames.len(), chunk, status });
                         frames.push(Vec::new());
                     }
                 }
                 TailItem::Missed(missed) => frames.push(vec![self.missed(missed)]),
             }
         }
-        chunks.retain(|passing| self.filter.header(&passing.chunk.header, passing.flow.as_ref()));
         if self.filter.by_status() {
             self.judge(&mut chunks).await;
         }
@@ -135,14 +140,6 @@ impl View {
             let asked = || self.shared.statuses.get(chunk.header.trace_uuid());
             self.filter.status(&status.clone().or_else(asked).unwrap_or(ExecutionStatus::Running))
         });
-    }
-
-    /// The chunk's flow; the outer `None`: nobody knows it, and the filter asks for it.
-    async fn flow(&self, chunk: &Chunk) -> Option<Option<Flow>> {
-        if !self.filter.by_flow() {
-            return Some(None);
-        }
-        self.shared.seen_flows.find(&self.shared, &chunk.header).await.map(Some)
     }
 
     fn events(&self, chunk: &Chunk) -> Vec<Utf8Bytes> {

@@ -1,26 +1,18 @@
 //! Statuses of traces for live filters: what headers tell as they pass, a bounded cache, then one batched question; unknown is `Running`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use futures_util::TryStreamExt;
 use moka::sync::Cache;
-use reflow_tracing_bus::Patience;
 use reflow_tracing_chunk::{EndStatus, Header};
 use reflow_tracing_protocol::ExecutionStatus;
 use uuid::Uuid;
 
-use crate::ask::{Ask, Dialect};
+use crate::ask::Ask;
 use crate::capabilities::Shared;
-use crate::question::encode;
+use crate::look_up::{LIFETIME, look_up};
 
 const ENTRIES: u64 = 65_536;
-/// A trace's status can change without a word (by idleness): ask again after so long.
-const LIFETIME: Duration = Duration::from_secs(5);
-/// A live event does not wait longer for its trace's status.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Ends that a subscription remembers; forgetting costs a question.
 const MAX_SEEN: usize = 4_096;
 
@@ -78,12 +70,10 @@ impl StatusCache {
     /// Learns the statuses of those traces that are not known yet, by one question.
     pub(crate) async fn learn(&self, shared: &Shared, trace_ids: Vec<Uuid>) {
         let unknown: Vec<Uuid> = trace_ids.into_iter().filter(|id| !self.0.contains_key(id)).collect();
-        let Some(history) = shared.capabilities.history.as_ref().filter(|_| !unknown.is_empty()) else { return };
-        let question = encode(shared, Dialect::V2, None, Ask::Statuses { trace_ids: unknown.clone() });
-        let known = match question {
-            Ok(question) => ask_statuses(Arc::clone(history), question).await.unwrap_or_default(),
-            Err(_) => Vec::new(),
-        };
+        if unknown.is_empty() {
+            return;
+        }
+        let known: Vec<(Uuid, ExecutionStatus)> = look_up(shared, Ask::Statuses { trace_ids: unknown.clone() }).await;
         for id in unknown {
             let status = known.iter().find(|(known, _)| *known == id).map(|(_, status)| status.clone());
             self.0.insert(id, status.unwrap_or(ExecutionStatus::Running));
@@ -99,27 +89,4 @@ fn told(header: &Header) -> Option<ExecutionStatus> {
         EndStatus::Cancelled => ExecutionStatus::Cancelled,
         EndStatus::Failed => ExecutionStatus::Failed { error: end.error.clone() },
     })
-}
-
-async fn ask_statuses(
-    history: Arc<dyn reflow_tracing_bus::HistoryClient>,
-    question: Bytes,
-) -> Option<Vec<(Uuid, ExecutionStatus)>> {
-    let answer = async {
-        let pieces = history.ask(question, Patience::Whole(PATIENCE)).await?;
-        pieces
-            .try_fold(Vec::new(), |mut all, piece| async move {
-                all.extend_from_slice(&piece);
-                Ok(all)
-            })
-            .await
-    };
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(answer)) => serde_json::from_slice(&answer).ok(),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "statuses for live filters are not to be had");
-            None
-        }
-        Err(_) => None,
-    }
 }

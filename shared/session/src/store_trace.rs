@@ -71,7 +71,11 @@ async fn store(shared: &Shared, trace: &FlowTrace, events: &[Box<RawValue>]) -> 
         }
         chunks.extend(cut.chunks);
     }
-    publish_all(shared, chunks).await.into_iter().collect::<Result<(), _>>()?;
+    // A trace whose every event is refused is refused, its marks with it.
+    let all_refused = !events.is_empty() && refused.len() == events.len();
+    if !all_refused {
+        publish_all(shared, chunks).await.into_iter().collect::<Result<(), _>>()?;
+    }
     let metrics = &shared.metrics;
     metrics.accepted.inc_by((events.len() - refused.len()) as u64);
     metrics.events.with_label_values(&["refused"]).inc_by(refused.len() as u64);
@@ -81,7 +85,8 @@ async fn store(shared: &Shared, trace: &FlowTrace, events: &[Box<RawValue>]) -> 
     let named: Vec<String> =
         refused.iter().take(NAMED).map(|(index, reason)| format!("event {index}: {reason}")).collect();
     let (total, count) = (events.len(), refused.len());
-    let message = format!("{count} of {total} events were refused, the others are stored; {}", named.join("; "));
+    let others = if all_refused { "nothing is stored" } else { "the others are stored" };
+    let message = format!("{count} of {total} events were refused, {others}; {}", named.join("; "));
     Err(Refusal::new(Code::InvalidRequest, "event", message))
 }
 

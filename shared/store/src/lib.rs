@@ -82,8 +82,8 @@ pub trait StoreReader: Send + Sync {
     /// Versions of a flow by flow id or flow name, newest first.
     async fn flow_versions(&self, tenant: &str, flow: &str) -> Result<Vec<FlowVersionRow>, StoreError>;
 
-    /// Statuses of many traces at once; unknown traces are left out. Idle time is as the store was opened with.
-    async fn statuses(&self, tenant: &str, ids: &[Uuid], now_us: i64) -> Result<Vec<(Uuid, TraceStatus)>, StoreError>;
+    /// Heads of many traces at once; unknown traces are left out. Idle time is as the store was opened with.
+    async fn heads(&self, tenant: &str, ids: &[Uuid], now_us: i64) -> Result<Vec<TraceHead>, StoreError>;
 
     /// Per-actor counts of the events of one trace that are still there, by actor id.
     async fn trace_actors(&self, tenant: &str, trace_id: Uuid) -> Result<Vec<ActorRow>, StoreError>;

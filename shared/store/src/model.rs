@@ -69,6 +69,26 @@ pub struct TraceSummary {
     pub status: TraceStatus,
 }
 
+/// What passing events of a trace are told apart by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceHead {
+    /// The trace.
+    pub trace_id: Uuid,
+    /// Its status.
+    pub status: TraceStatus,
+    /// Its flow id, as in [`TraceSummary`].
+    pub flow_id: Option<String>,
+    /// Its flow id without a generated tail.
+    pub flow_name: Option<String>,
+}
+
+impl From<TraceSummary> for TraceHead {
+    fn from(summary: TraceSummary) -> Self {
+        let TraceSummary { trace_id, status, flow_id, flow_name, .. } = summary;
+        Self { trace_id, status, flow_id, flow_name }
+    }
+}
+
 /// What a v2 client said of its stream, merged: sums and maxima.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientRow {

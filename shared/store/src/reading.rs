@@ -45,14 +45,14 @@ macro_rules! reading_half {
                 $crate::sql::read::flow_versions($reader, tenant, flow).await
             }
 
-            async fn statuses(
+            async fn heads(
                 &self,
                 tenant: &str,
                 ids: &[uuid::Uuid],
                 now_us: i64,
-            ) -> Result<Vec<(uuid::Uuid, $crate::TraceStatus)>, $crate::StoreError> {
+            ) -> Result<Vec<$crate::TraceHead>, $crate::StoreError> {
                 let $it = self;
-                $crate::sql::read::statuses($reader, tenant, ids, now_us).await
+                $crate::sql::read::heads($reader, tenant, ids, now_us).await
             }
 
             async fn trace_actors(

@@ -26,7 +26,7 @@ use crate::capabilities::Shared;
 use crate::clients::{self, Reports};
 use crate::close::{Ending, close_marks};
 use crate::flow::{Flow, Flows};
-use crate::gather::Gather;
+use crate::gather::{Gather, Gathered};
 use crate::live::{Subscription, Subscriptions};
 use crate::outgoing::{Outgoing, SendError};
 use crate::pending::Pending;
@@ -53,6 +53,8 @@ enum Waited {
 struct Done {
     answer: Option<Answer>,
     learned: Vec<(Uuid, Option<Flow>)>,
+    /// Traces that a gather could publish nothing of.
+    nothing: Vec<Uuid>,
     /// Answered once it is known to have room.
     subscription: Option<Box<Subscription>>,
     unsubscribe: Option<Option<String>>,
@@ -254,7 +256,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             let gathered = resolved.publish(shared).await;
             gathers.0.fetch_sub(1, Ordering::AcqRel);
             gathers.1.notify_one();
-            Done { answer: Some(gathered.answer), learned: gathered.learned, ..Done::default() }
+            let Gathered { answer, learned, nothing } = gathered;
+            Done { answer: Some(answer), learned, nothing, ..Done::default() }
         });
     }
 
@@ -277,10 +280,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         (self.last_seen, self.last_paused) = (now, now);
     }
 
-    async fn apply(&mut self, done: Done) -> Result<(), SendError> {
-        for (trace_id, flow) in done.learned {
+    /// What the session itself learns, whether or not anybody listens.
+    fn learn(&mut self, done: &mut Done) {
+        for (trace_id, flow) in done.learned.drain(..) {
             self.flows.learn(trace_id, flow);
         }
+        for trace_id in done.nothing.drain(..) {
+            self.adoption.nothing_published(trace_id);
+        }
+    }
+
+    async fn apply(&mut self, mut done: Done) -> Result<(), SendError> {
+        self.learn(&mut done);
         if let Some(id) = done.unsubscribe {
             self.subscriptions.remove(id.as_deref());
         }
@@ -346,8 +357,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             tokio::select! {
                 biased;
                 waited = wait(&mut self.waiting), if self.waiting.is_some() => self.resume(waited),
-                Some(done) = self.pending.next(), if !self.pending.is_empty() => {
-                    if listening && self.settle(done).await.is_err() {
+                Some(mut done) = self.pending.next(), if !self.pending.is_empty() => {
+                    if !listening {
+                        self.learn(&mut done);
+                    } else if self.settle(done).await.is_err() {
                         listening = false;
                     }
                 }

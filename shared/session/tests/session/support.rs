@@ -105,20 +105,25 @@ impl Fixture {
 
     /// The value of a series, by its name with labels as Prometheus writes them.
     pub(crate) fn value(&self, series: &str) -> f64 {
+        self.find(series).unwrap_or_else(|| panic!("no {series} in\n{}", self.metrics.render().unwrap()))
+    }
+
+    /// With labels, it is there from its first change on.
+    fn find(&self, series: &str) -> Option<f64> {
         let text = self.metrics.render().unwrap();
-        let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
-        line.unwrap_or_else(|| panic!("no {series} in\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map(|value| value.parse().unwrap())
     }
 
     /// Returns once a series has this value.
     pub(crate) async fn becomes(&self, series: &str, expected: f64) {
         let waiting = async {
-            while self.value(series) != expected {
+            while self.find(series) != Some(expected) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         let waited = tokio::time::timeout(PATIENCE, waiting).await;
-        assert!(waited.is_ok(), "{series} is {}, not {expected}", self.value(series));
+        assert!(waited.is_ok(), "{series} is {:?}, not {expected}", self.find(series));
     }
 
     /// Ids of the events stored, by trace.

@@ -219,6 +219,44 @@ async fn metadata_are_kept_once_and_too_large_ones_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_trace_whose_events_are_all_refused_is_never_begun() {
+    let fixture = Fixture::new().await;
+    let bad = json!({"event_id": "not a uuid"});
+    let mut client = fixture.v1().await;
+    let refused = client.ask(&record(Uuid::new_v4(), &bad)).await;
+    assert_eq!(refused["EventRecorded"]["success"], json!(false), "{refused}");
+    drop(client);
+    let mut older = fixture.v1().await;
+    let mut trace = whole_trace(Uuid::new_v4(), 0, 0);
+    trace["events"] = json!([bad, bad]);
+    let refused = older.ask(&json!({"StoreTrace": {"trace": trace}})).await;
+    let message = refused["Error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("2 of 2") && message.contains("nothing is stored"), "{refused}");
+    drop(older);
+    // What is said of the traces of a session that has gone is said before it is counted.
+    fixture.becomes(r#"reflow_session_ended_total{reason="peer"}"#, 2.0).await;
+    assert_eq!(fixture.stored.lock().await.len(), 0);
+
+    // Beside a good event a bad one changes nothing.
+    let mut client = fixture.v1().await;
+    let trace_id = Uuid::new_v4();
+    client.ask(&record(trace_id, &bad)).await;
+    assert_eq!(client.ask(&record(Uuid::new_v4(), &event("a").1)).await, recorded());
+    client.ask(&record(Uuid::new_v4(), &bad)).await;
+    drop(client);
+    fixture.becomes(r#"reflow_session_ended_total{reason="peer"}"#, 3.0).await;
+    let stored = fixture.stored.lock().await;
+    let told: Vec<_> = stored
+        .iter()
+        .map(|chunk| (chunk.header.trace_uuid(), chunk.header.event_count, chunk.header.closed_us))
+        .collect();
+    assert!(
+        matches!(told[..], [(one, 1, None), (other, 0, Some(_))] if one == trace_id && other == trace_id),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
 async fn both_older_requests_and_ends_are_answered() {
     let fixture = Fixture::new().await;
     let mut client = fixture.v1().await;

@@ -10,7 +10,7 @@ use crate::merge::{ActorSums, actor_key, key_text, newest_first};
 use crate::sql::rollups::{RollupSums, minutes};
 use crate::{
     ActorRow, ChunkCursor, ChunkPage, FlowVersionRow, Page, QueryPage, RollupQuery, RollupRow, StoreError, StoreReader,
-    StoreStats, StoredChunk, TraceFilter, TraceStatus, TraceSummary,
+    StoreStats, StoredChunk, TraceFilter, TraceHead, TraceSummary,
 };
 
 impl KeptTrace {
@@ -133,14 +133,11 @@ impl StoreReader for MemoryStore {
         Ok(rows)
     }
 
-    async fn statuses(&self, tenant: &str, ids: &[Uuid], now_us: i64) -> Result<Vec<(Uuid, TraceStatus)>, StoreError> {
+    async fn heads(&self, tenant: &str, ids: &[Uuid], now_us: i64) -> Result<Vec<TraceHead>, StoreError> {
         let state = self.state();
         let tenant = key_text(tenant).into_owned();
-        let status = |id: &Uuid| {
-            let trace = state.traces.get(&(*id, tenant.clone()))?;
-            Some((*id, trace.summary(now_us, self.trace_idle_us).status))
-        };
-        Ok(ids.iter().filter_map(status).collect())
+        let traces = ids.iter().filter_map(|id| state.traces.get(&(*id, tenant.clone())));
+        Ok(traces.map(|trace| trace.summary(now_us, self.trace_idle_us).into()).collect())
     }
 
     async fn trace_actors(&self, tenant: &str, trace_id: Uuid) -> Result<Vec<ActorRow>, StoreError> {

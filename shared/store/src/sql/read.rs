@@ -11,7 +11,7 @@ use crate::merge::compaction::holds_id;
 use crate::merge::{ActorSums, FlowMark, TraceRow, VersionKey, VersionTimes, key_text, newest_first};
 use crate::{
     ActorRow, ChunkCursor, ChunkPage, ClientRow, FlowVersionRow, Page, QueryPage, StoreError, StoredChunk, TraceFilter,
-    TraceStatus, TraceSummary,
+    TraceHead, TraceSummary,
 };
 
 /// Columns of a summary, in the order [`trace_row`] reads them.
@@ -288,13 +288,13 @@ pub(crate) async fn flow_versions<B: Reading>(
     Ok(rows)
 }
 
-pub(crate) async fn statuses<B: Reading>(
+pub(crate) async fn heads<B: Reading>(
     backend: &B,
     tenant: &str,
     ids: &[Uuid],
     now_us: i64,
-) -> Result<Vec<(Uuid, TraceStatus)>, StoreError> {
-    const CONTEXT: &str = "reading statuses";
+) -> Result<Vec<TraceHead>, StoreError> {
+    const CONTEXT: &str = "reading heads of traces";
     let mut found = Vec::with_capacity(ids.len());
     for ids in ids.chunks(500) {
         let mut sql = Sql::new("SELECT ");
@@ -302,8 +302,7 @@ pub(crate) async fn statuses<B: Reading>(
         sql.push(" AND t.trace_id IN ").list(ids.iter().copied().map(Arg::Id));
         for row in backend.fetch(CONTEXT, sql).await? {
             let (_, row) = trace_row(&row).map_err(|error| backend.error(CONTEXT, error))?;
-            let summary = row.summary(Vec::new(), now_us, backend.trace_idle_us());
-            found.push((summary.trace_id, summary.status));
+            found.push(row.summary(Vec::new(), now_us, backend.trace_idle_us()).into());
         }
     }
     Ok(found)

@@ -61,7 +61,7 @@ suite! {
         versions_are_listed_by_name_and_by_id,
         metadata_and_version_come_with_the_earliest_start,
         actors_are_summed_over_chunks,
-        statuses_of_many_traces;
+        heads_of_many_traces;
     order:
         any_order_and_duplication_gives_the_same_store;
     query:

@@ -191,6 +191,27 @@ async fn a_query_service_knows_flows_from_redis() -> Result<()> {
     Ok(())
 }
 
+/// Without Redis, and without having asked for the past, it is history that knows.
+#[tokio::test]
+async fn who_comes_after_a_flow_was_named_learns_it_from_history() -> Result<()> {
+    let cluster = Cluster::build().collectors(2).start().await?;
+    let (first, second) = two_halves(&cluster, "orders").await?;
+    let stored = first.events.len() + second.events.len();
+    let _: Value = cluster.trace_with(first.trace_id, stored).await?;
+    let orders = json!({"flow_ids": ["orders"]});
+    let mut viewers = Vec::new();
+    for service in [&cluster.queries[0], &cluster.collectors[0], &cluster.collectors[1]] {
+        viewers.push(subscribe_v2(service, &orders).await?);
+    }
+    let third = Batch { flow_id: None, ..second.next(events::program(10)) };
+    record_all(&mut cluster.collectors[1].connect_v2().await?, std::slice::from_ref(&third)).await?;
+    for viewer in &mut viewers {
+        let (seen, missed) = seen_and_missed(viewer, third.events.len()).await?;
+        ensure!(missed == 0 && seen == third.events.iter().map(id).collect(), "{} seen, {missed} missed", seen.len());
+    }
+    Ok(())
+}
+
 fn id(event: &Value) -> String {
     events::id(event).to_owned()
 }

@@ -165,7 +165,7 @@ pub async fn tenants_do_not_see_each_other(db: &impl Fixture) {
     assert_eq!(versions.iter().map(|row| row.version.major).collect::<Vec<_>>(), [1]);
     let actors = store.trace_actors(TENANT, id(1)).await.expect("answers");
     assert_eq!(actors.iter().map(|row| row.events).sum::<u64>(), 3);
-    assert!(store.statuses("nobody", &[id(1)], T0).await.expect("answers").is_empty());
+    assert!(store.heads("nobody", &[id(1)], T0).await.expect("answers").is_empty());
 }
 
 pub async fn a_probe_changes_nothing(db: &impl Fixture) {

@@ -2,7 +2,7 @@
 
 use reflow_tracing_chunk::EndStatus;
 use reflow_tracing_protocol::ExecutionStatus;
-use reflow_tracing_store::ClientRow;
+use reflow_tracing_store::{ClientRow, TraceHead, TraceStatus};
 
 use crate::support::*;
 
@@ -155,22 +155,28 @@ pub async fn actors_are_summed_over_chunks(db: &impl Fixture) {
     assert!(store.trace_actors(TENANT, id(3)).await.expect("answers").is_empty());
 }
 
-pub async fn statuses_of_many_traces(db: &impl Fixture) {
+pub async fn heads_of_many_traces(db: &impl Fixture) {
     let store = db.open().await;
     let chunks: Vec<_> = (0..700_u128)
         .map(|n| {
             let one = chunk(n, n, T0, 1);
-            if n % 2 == 0 { one.ended(T0, EndStatus::Cancelled, "") } else { one }
+            if n % 2 == 0 { one.ended(T0, EndStatus::Cancelled, "").flow(&format!("f_{n}"), "f") } else { one }
         })
         .collect();
     commit(&*store, &chunks, T0).await;
     let ids: Vec<_> = (0..1400).map(id).collect();
-    let mut statuses = store.statuses(TENANT, &ids, T0 + 1).await.expect("answers");
-    statuses.sort_by_key(|(id, _)| *id);
-    assert_eq!(statuses.len(), 700);
-    for (number, (trace_id, status)) in statuses.into_iter().enumerate() {
-        assert_eq!(trace_id, id(number as u128));
-        let expected = if number % 2 == 0 { ExecutionStatus::Cancelled } else { ExecutionStatus::Running };
-        assert_eq!(status.status, expected);
+    let mut heads = store.heads(TENANT, &ids, T0 + 1).await.expect("answers");
+    heads.sort_by_key(|head| head.trace_id);
+    assert_eq!(heads.len(), 700);
+    for (number, head) in heads.into_iter().enumerate() {
+        let even = number % 2 == 0;
+        let status = if even { ExecutionStatus::Cancelled } else { ExecutionStatus::Running };
+        let expected = TraceHead {
+            trace_id: id(number as u128),
+            status: TraceStatus { status, inferred: false },
+            flow_id: even.then(|| format!("f_{number}")),
+            flow_name: even.then(|| "f".to_owned()),
+        };
+        assert_eq!(head, expected);
     }
 }
