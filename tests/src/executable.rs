@@ -16,6 +16,9 @@ use anyhow::{Context, Result, bail};
 /// What an executable of the services is called; others belong to the test's own package, which cargo has built.
 const PREFIX: &str = "reflow-";
 
+/// What the variables begin with that cargo sets for the package it runs something of.
+const OF_THE_PACKAGE: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+
 /// The path of one of our executables: in `REFLOW_TEST_BIN_DIR`, else beside the running test, freshly built.
 ///
 /// # Errors
@@ -59,7 +62,15 @@ fn build(folder: &Path) -> Result<()> {
         None => bail!("{} is no profile's folder", folder.display()),
     };
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests lie in no workspace")?;
-    let output = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What cargo says of the package whose test it runs, build scripts would take for said of theirs: ring's runs again when it changes,
+    // and most of the workspace after it, here and then in the next test.
+    for (name, _) in std::env::vars_os() {
+        if OF_THE_PACKAGE.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    let output = command
         .args(["build", "--workspace", "--bins", "--quiet", "--profile", &profile, "--target-dir"])
         .arg(target)
         .current_dir(workspace)

@@ -265,11 +265,13 @@ mod tests {
         let mut adoption = Adoption::default();
         (0..7).for_each(|n| assert_eq!(start(&mut adoption, n), Ok(id(n))));
         assert!(adoption.start_with_id(id(50), MAX).is_ok());
+        adoption.gathered(id(50));
         assert!(adoption.take_gave_way().is_empty());
         // One more than fit: by an event, by a start without an id, by a start with one.
         assert_eq!(gather(&mut adoption, &[60, 60]), [60, 60]);
         assert_eq!(start(&mut adoption, 7), Ok(id(7)));
         assert!(adoption.start_with_id(id(51), MAX).is_ok());
+        adoption.gathered(id(51));
         assert_eq!(adoption.take_gave_way(), [id(0), id(1), id(2)]);
         assert!(adoption.take_gave_way().is_empty());
         assert_eq!(adoption.traces().count(), MAX);
