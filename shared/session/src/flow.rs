@@ -101,12 +101,13 @@ impl SeenFlows {
         if trace_ids.is_empty() {
             return;
         }
-        for id in &trace_ids {
-            self.unknown.insert(*id, ());
-        }
-        let told: Vec<(Uuid, String, String)> = look_up(shared, Ask::Flows { trace_ids }).await;
+        let told: Vec<(Uuid, String, String)> = look_up(shared, Ask::Flows { trace_ids: trace_ids.clone() }).await;
         for (trace_id, id, name) in told {
             self.known.insert(trace_id, Flow { id, name });
+        }
+        // Only now: another viewer of the same chunk asks for himself, and is not told that nobody knows while nobody has answered.
+        for id in trace_ids.into_iter().filter(|id| !self.known.contains_key(id)) {
+            self.unknown.insert(id, ());
         }
     }
 }

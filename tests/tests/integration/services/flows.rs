@@ -200,7 +200,8 @@ async fn who_comes_after_a_flow_was_named_learns_it_from_history() -> Result<()>
     let _: Value = cluster.trace_with(first.trace_id, stored).await?;
     let orders = json!({"flow_ids": ["orders"]});
     let mut viewers = Vec::new();
-    for service in [&cluster.queries[0], &cluster.collectors[0], &cluster.collectors[1]] {
+    // Two at the same service, of which neither may take the other's question for an answer.
+    for service in [&cluster.queries[0], &cluster.queries[0], &cluster.collectors[0], &cluster.collectors[1]] {
         viewers.push(subscribe_v2(service, &orders).await?);
     }
     let third = Batch { flow_id: None, ..second.next(events::program(10)) };
