@@ -3,6 +3,7 @@
 //! Guarantee: the total is the true one, and a page is never cut in silence: what does not fit is refused with the limit that
 //! would. Summaries are read in steps, so that a limit of a million costs no more memory than the answer may have bytes.
 
+use reflow_tracing_chunk::{sanitize_name, sanitize_status};
 use reflow_tracing_protocol::TraceQuery;
 use reflow_tracing_session::{Dialect, Question};
 use reflow_tracing_store::{Page, StoreReader, TraceFilter, TraceSummary};
@@ -70,8 +71,8 @@ impl Listing<'_> {
             execution_id: query.execution_id.as_ref().map(|id| id.0),
             start_us,
             active_since_us: None,
-            status: query.status.clone(),
-            actor: query.actor_filter.clone(),
+            status: query.status.clone().map(sanitize_status),
+            actor: query.actor_filter.as_deref().map(|actor| sanitize_name(actor).into_owned()),
             trace_idle_us: self.trace_idle_us,
         })
     }

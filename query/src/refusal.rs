@@ -83,7 +83,7 @@ impl From<StoreError> for Refusal {
                 (Code::Unavailable, true, "the store cannot be reached; try again")
             }
             StoreErrorKind::Schema | StoreErrorKind::Locked => {
-                (Code::Unavailable, true, "the store is not ready for this service; its operator must look")
+                (Code::Unavailable, false, "the store is not ready for this service; its operator must look")
             }
             StoreErrorKind::Corrupt => {
                 (Code::StorageError, false, "what is stored cannot be read; the server's log has the cause")

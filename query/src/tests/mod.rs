@@ -290,6 +290,10 @@ async fn a_store_that_is_away_is_told_without_its_cause() {
     assert!(matches!(code, ErrorCode::StorageError) && !message.contains("hunter2"), "{message}");
     let answer = ask_v2(&reader, &get(Dialect::V2, Uuid::new_v4())).await;
     assert_eq!((&answer["Error"]["code"], &answer["Error"]["retryable"]), (&json!("Unavailable"), &json!(true)));
+
+    let reader = FakeReader { fail: Some(StoreErrorKind::Schema), ..FakeReader::default() };
+    let answer = ask_v2(&Arc::new(reader), &get(Dialect::V2, Uuid::new_v4())).await;
+    assert_eq!((&answer["Error"]["code"], &answer["Error"]["retryable"]), (&json!("Unavailable"), &json!(false)));
 }
 
 #[tokio::test]

@@ -24,5 +24,8 @@ pub use histogram::{BUCKETS, TimeStats};
 pub use kind::{EventKind, KindSet};
 pub use left_out::LeftOut;
 pub use merge::{MergeError, Merged, merge};
-pub use names::{FlowNaming, MAX_ERROR_BYTES, MAX_NAME_BYTES, flow_hash, sanitize_error, sanitize_name, valid_tenant};
+pub use names::{
+    FlowNaming, MAX_ERROR_BYTES, MAX_NAME_BYTES, flow_hash, sanitize_error, sanitize_name, sanitize_status,
+    valid_tenant,
+};
 pub use read::{ReadError, StoredEvent, StoredEvents, V1Rewrite, decode_events};

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use reflow_tracing_protocol::ExecutionStatus;
+
 /// Longest name (actor, port, flow id, client id) that is accepted. Five of them must fit in one PostgreSQL index row (2,704 bytes).
 pub const MAX_NAME_BYTES: usize = 512;
 
@@ -20,6 +22,14 @@ pub fn sanitize_error(message: &str) -> String {
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
     }
     text
+}
+
+/// A status as headers hold it, its error text included: what one that was asked for is compared as.
+pub fn sanitize_status(status: ExecutionStatus) -> ExecutionStatus {
+    match status {
+        ExecutionStatus::Failed { error } => ExecutionStatus::Failed { error: sanitize_error(&error) },
+        other => other,
+    }
 }
 
 /// Whether a tenant name matches `[a-z0-9-]{1,32}`.

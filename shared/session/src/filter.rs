@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use reflow_tracing_bus::TailFilter;
-use reflow_tracing_chunk::{EventKind, Header, KindSet, sanitize_name};
+use reflow_tracing_chunk::{EventKind, Header, KindSet, sanitize_name, sanitize_status};
 use reflow_tracing_protocol::wire::{Event, EventType};
 use reflow_tracing_protocol::{ExecutionStatus, SubscriptionFilters, TraceEventType};
 
@@ -30,7 +30,7 @@ impl EventFilter {
             actors: filters.actor_ids.map(names),
             kinds: filters.event_types.iter().flatten().map(kind).collect(),
             types: filters.event_types,
-            statuses: filters.status_filter,
+            statuses: filters.status_filter.map(|statuses| statuses.into_iter().map(sanitize_status).collect()),
         }
     }
 

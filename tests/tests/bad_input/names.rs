@@ -1,8 +1,8 @@
 //! Odd but valid: names, texts and clocks that must come back as they were sent, from every store: Postgres, for one,
 //! cannot hold a nul byte.
 
-use anyhow::{Context, Result};
-use reflow_tracing_tests::{answers, events, frames, frames::Query};
+use anyhow::{Context, Result, ensure};
+use reflow_tracing_tests::{answers, events, eventually, frames, frames::Query, patience};
 use serde_json::json;
 
 use crate::scene::{Scene, altered};
@@ -70,18 +70,37 @@ async fn come_back(mut scene: Scene) -> Result<()> {
 async fn asked_for(mut scene: Scene) -> Result<()> {
     let (flow, actor) = ("flow '\"\\ %_ 🚀", "actor '\"\\ %_ 🚀");
     scene.accepted(flow, &[events::actor_created(actor)]).await?;
+    // Stores and headers hold something else instead of a nul, and the beginning of a long error.
+    let (nul, long) = ("nul \0 here", "long ".repeat(1_000));
     let mut client = scene.service.connect().await?;
+    for (flow, error) in [("nul \0", nul), ("usual", long.as_str())] {
+        let trace_id = answers::started(&client.ask(&frames::start_trace(flow)).await?)?;
+        answers::recorded(&client.ask(&frames::record_event(trace_id, &events::actor_created("nul \0"))).await?)?;
+        let status = json!({"Failed": {"error": error}});
+        answers::recorded(&client.ask(&frames::end_trace(trace_id, &status)).await?)?;
+    }
     for (query, count) in [
         (Query::all().flow(flow), 1),
         (Query::all().actor(actor), 1),
         (Query::all().flow("flow%"), 0),
         (Query::all().actor("actor _____ 🚀"), 0),
-        (Query::all().flow("nul \0"), 0),
-        (Query::all().actor("nul \0"), 0),
+        (Query::all().flow("nul \0"), 1),
+        (Query::all().flow("nul \0 and more"), 0),
+        (Query::all().actor("nul \0"), 2),
+        (Query::all().actor("nul \0 and more"), 0),
+        (Query::all().status(json!({"Failed": {"error": nul}})), 1),
+        (Query::all().status(json!({"Failed": {"error": long}})), 1),
+        (Query::all().status(json!({"Failed": {"error": "nul"}})), 0),
         (Query::all().flow(&"long".repeat(100_000)), 0),
     ] {
-        let answer = client.ask(&frames::query_traces(&query)).await?;
-        assert_eq!(answers::found(&answer).with_context(|| format!("{query:.200?}"))?.1, count, "{query:.200?}");
+        let client = &tokio::sync::Mutex::new(scene.service.connect().await?);
+        eventually(patience(), || async {
+            let answer = client.lock().await.ask(&frames::query_traces(&query)).await?;
+            let found = answers::found(&answer).with_context(|| format!("{query:.200?}"))?.1;
+            ensure!(found == count, "{found} and not {count}: {query:.200?}");
+            Ok(())
+        })
+        .await?;
     }
     scene.end().await
 }

@@ -31,7 +31,7 @@ section! {
         /// Days that events are kept, counted from when they were stored. 0: for ever.
         max_age_days: u32 = 30, in 0..=36_500;
         because "a disk is finite, and a month covers what people look back for"
-        /// Bytes that the store may take; beyond it the oldest hours go. 0: no bound.
+        /// Bytes of compressed events that are kept; beyond it the oldest hours go. What the store has beside them comes on top: a fifth more with 200 events a batch, twice as much again with one event each. 0: no bound.
         max_bytes: u64 = 0, in 0..=1_125_899_906_842_624;
         because "only the operator knows the disk"
         /// Days that chunk ids are remembered, so that a batch sent again counts once; at least 7, and no fewer than the events
