@@ -4,22 +4,19 @@ use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, Utc};
-use reflow_tracing_bus::{Bus, DeadLetter, NatsBus, NatsOptions};
+use reflow_tracing_bus::{DeadLetter, NatsBus, NatsOptions};
 use reflow_tracing_chunk::Chunk;
 use reflow_tracing_service::Config;
 use serde_json::{Value, json};
 
-/// Prints the newest dead letters of the bus, one JSON object a line, newest first.
+/// Prints the newest dead letters of the bus, one JSON object a line, newest first. It changes nothing there, whatever its settings are.
 ///
 /// # Errors
 ///
-/// When the bus cannot be reached.
+/// When they cannot be read. A bus that is away is waited for.
 pub async fn print(config: &Config, limit: usize) -> anyhow::Result<()> {
-    let bus = NatsBus::connect(NatsOptions::of(config, "reflow-writer dead-letters")?).await?;
-    bus.declare_when_reachable().await.context("cannot reach the bus")?;
-    let letters = bus.dead_letters(limit).await.context("cannot read the dead letters")?;
-    let kept = bus.lag().await?.dead_letters;
-    bus.close().await;
+    let options = NatsOptions::of(config, "reflow-writer dead-letters")?;
+    let (letters, kept) = NatsBus::read_dead_letters(options, limit).await.context("cannot read the dead letters")?;
     tell(&letters, kept)
 }
 

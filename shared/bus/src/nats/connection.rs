@@ -86,15 +86,23 @@ impl NatsBus {
 
     /// Declares, trying again while the server is away or not ready. Fails only for what waiting does not mend.
     pub async fn declare_when_reachable(&self) -> Result<(), BusError> {
+        self.when_reachable("declare", || self.declare()).await
+    }
+
+    /// Asks the server, again and again while it is away or not ready.
+    pub(super) async fn when_reachable<T, F>(&self, context: &'static str, ask: impl Fn() -> F) -> Result<T, BusError>
+    where
+        F: Future<Output = Result<T, BusError>>,
+    {
         let mut pause = Duration::from_millis(100);
         loop {
             let attempt = async {
                 self.inner.link.until_up().await;
-                self.declare().await
+                ask().await
             };
             let outcome = tokio::select! {
                 outcome = attempt => outcome,
-                () = self.inner.closed.cancelled() => return Err(closed("declare")),
+                () = self.inner.closed.cancelled() => return Err(closed(context)),
             };
             match outcome {
                 Err(error) if error.is_retryable() => tracing::warn!(%error, "bus is not ready, trying again"),
@@ -132,18 +140,19 @@ impl Inner {
         *repaired = Some(Instant::now());
     }
 
+    /// State of a stream that should be there: if it is not, it is declared again by whoever needs it next.
     pub(crate) async fn stream_state(&self, stream: &'static str, link: &Link) -> Result<StreamState, BusError> {
-        let info = request(link, &format!("STREAM.INFO.{stream}"), None).await;
-        let info = info.map_err(|error| {
-            let missing = error.is(ErrorCode::STREAM_NOT_FOUND);
-            let mut error = error.into_bus("ask stream", stream);
-            if missing {
-                // It is declared again by whoever needs it next.
-                error.kind = BusErrorKind::Unavailable;
-            }
-            error
-        })?;
-        Ok(StreamState::read(&info))
+        let gone = || BusError::new(BusErrorKind::Unavailable, "ask stream", format!("stream {stream} is not there"));
+        self.find_stream(stream, link).await?.ok_or_else(gone)
+    }
+
+    /// State of a stream, `None` where there is none.
+    pub(crate) async fn find_stream(&self, stream: &str, link: &Link) -> Result<Option<StreamState>, BusError> {
+        match request(link, &format!("STREAM.INFO.{stream}"), None).await {
+            Ok(info) => Ok(Some(StreamState::read(&info))),
+            Err(error) if error.is(ErrorCode::STREAM_NOT_FOUND) => Ok(None),
+            Err(error) => Err(error.into_bus("ask stream", stream)),
+        }
     }
 
     async fn tail_link(&self) -> Result<&Link, BusError> {
@@ -157,7 +166,7 @@ pub(crate) struct StreamState {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     /// `max_bytes` as it stands on the server, which an operator may have changed; -1 there is no limit.
-    limit_bytes: Option<u64>,
+    pub(crate) limit_bytes: Option<u64>,
     pub(crate) first_sequence: u64,
     pub(crate) last_sequence: u64,
     first_at: Option<DateTime<Utc>>,
@@ -198,7 +207,8 @@ impl Bus for NatsBus {
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-        dead::newest(&self.inner, limit).await
+        let state = self.inner.stream_state(DEAD, &self.inner.link).await?;
+        dead::newest(&self.inner, state, limit).await
     }
 
     /// In a work queue, what is acknowledged or terminated leaves the stream: the stream's own figures are pending and

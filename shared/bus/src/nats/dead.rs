@@ -13,11 +13,12 @@ use bytes::Bytes;
 use chrono::Utc;
 use uuid::Uuid;
 
-use super::connection::Inner;
+use super::connection::{Inner, StreamState};
 use super::subjects::{DEAD, DEAD_SUBJECT};
-use crate::DeadLetter;
+use super::{NatsBus, NatsOptions};
 use crate::error::{BusError, BusErrorKind};
 use crate::stats::add;
+use crate::{Bus, DeadLetter};
 
 const REASON: &str = "Reflow-Reason";
 const AT_US: &str = "Reflow-At-Us";
@@ -48,15 +49,40 @@ pub(crate) async fn append(inner: &Inner, message: Bytes, reason: &str) -> Resul
         }
         (PublishErrorKind::TimedOut, _) => BusError::new(BusErrorKind::Timeout, CONTEXT, "no acknowledgement in time"),
         (_, Some(refusal)) => {
-            let max = inner.options.dead_max_bytes;
-            BusError::new(BusErrorKind::Full, CONTEXT, format!("stream {DEAD} (max_bytes {max}): {refusal}"))
+            // The server's own limit: it may not be the one of our settings.
+            let limit = inner.stream_state(DEAD, &inner.link).await.ok().and_then(|state| state.limit_bytes);
+            let limit = limit.map(|bytes| format!(" (max_bytes {bytes})")).unwrap_or_default();
+            BusError::new(BusErrorKind::Full, CONTEXT, format!("stream {DEAD}{limit}: {refusal}"))
         }
         _ => BusError::new(BusErrorKind::Unavailable, CONTEXT, error.to_string()),
     })
 }
 
-pub(crate) async fn newest(inner: &Inner, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-    let state = inner.stream_state(DEAD, &inner.link).await?;
+impl NatsBus {
+    /// The newest dead letters of a server, newest first, and how many there are. For somebody who only looks: nothing is declared, so
+    /// that nobody else's settings are changed by it. A server that is away is waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`BusErrorKind::Setup`] when no service has declared the streams there, and whatever keeps letters from being read.
+    pub async fn read_dead_letters(options: NatsOptions, limit: usize) -> Result<(Vec<DeadLetter>, u64), BusError> {
+        let bus = Self::connect(options).await?;
+        let inner = &bus.inner;
+        let state = bus
+            .when_reachable("read dead letters", || inner.find_stream(DEAD, &inner.link))
+            .await?
+            .ok_or_else(|| {
+                let reason =
+                    format!("there is no stream {DEAD}: no service has ever started with this server and account");
+                BusError::new(BusErrorKind::Setup, "read dead letters", reason)
+            })?;
+        let letters = newest(inner, state, limit).await?;
+        bus.close().await;
+        Ok((letters, state.messages))
+    }
+}
+
+pub(crate) async fn newest(inner: &Inner, state: StreamState, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
     let failed = |reason: String| BusError::new(BusErrorKind::Unavailable, "read dead letters", reason);
     let stream = inner.context.get_stream_no_info(DEAD).await.map_err(|error| failed(error.to_string()))?;
     let mut letters = Vec::new();

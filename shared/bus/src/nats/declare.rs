@@ -2,7 +2,8 @@
 //!
 //! Guarantee: idempotent and safe to run in several binaries at once. What exists with other settings is updated where the
 //! server can; where it cannot, the error names the stream, the setting, what is there and what is needed. Settings that we do
-//! not speak of (placement, compression, description …) stay as an operator made them.
+//! not speak of (placement, compression, description …) stay as an operator made them. Nothing that a stream holds is lost by it:
+//! one that holds too much for a smaller size keeps the one it has.
 
 use async_nats::jetstream::ErrorCode;
 use serde_json::{Map, Value, json};
@@ -23,8 +24,8 @@ type Settings = Map<String, Value>;
 /// Declares everything once.
 pub(crate) async fn declare(link: &Link, options: &NatsOptions) -> Result<(), BusError> {
     let server = Server { link };
-    server.stream(CHUNKS, chunk_stream(options)).await?;
-    server.stream(DEAD, dead_stream(options)).await?;
+    server.stream(CHUNKS, "bus.nats.stream_max_bytes", chunk_stream(options)).await?;
+    server.stream(DEAD, "bus.nats.dead_max_bytes", dead_stream(options)).await?;
     server.consumer(consumer(options)).await
 }
 
@@ -88,21 +89,23 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    async fn stream(&self, name: &str, wanted: Settings) -> Result<(), BusError> {
-        let mut found = self.config(&format!("STREAM.INFO.{name}"), ErrorCode::STREAM_NOT_FOUND, name).await?;
+    async fn stream(&self, name: &str, size_setting: &str, mut wanted: Settings) -> Result<(), BusError> {
+        let mut found = self.info(&format!("STREAM.INFO.{name}"), ErrorCode::STREAM_NOT_FOUND, name).await?;
         if found.is_none() {
             let mut config = wanted.clone();
             config.entry("num_replicas").or_insert(json!(1));
             match request(self.link, &format!("STREAM.CREATE.{name}"), Some(&Value::Object(config))).await {
                 // Somebody else was quicker, with other settings.
                 Err(error) if error.is(ErrorCode::STREAM_NAME_EXIST) => {
-                    found = self.config(&format!("STREAM.INFO.{name}"), ErrorCode::STREAM_NOT_FOUND, name).await?;
+                    found = self.info(&format!("STREAM.INFO.{name}"), ErrorCode::STREAM_NOT_FOUND, name).await?;
                 }
                 created => return created.map(|_| ()).map_err(|error| explain(error, "create", name, &wanted)),
             }
         }
-        let found = found.unwrap_or_default();
+        let mut info = found.unwrap_or_default();
+        let found = into_settings(info["config"].take());
         check_fixed(name, &found, &wanted, &FIXED_STREAM_SETTINGS)?;
+        keep_what_it_holds(name, size_setting, &found, info["state"]["bytes"].as_u64(), &mut wanted);
         let changed = differing(&found, &wanted);
         if changed.is_empty() {
             return Ok(());
@@ -115,10 +118,11 @@ impl Server<'_> {
 
     async fn consumer(&self, wanted: Settings) -> Result<(), BusError> {
         let info = format!("CONSUMER.INFO.{CHUNKS}.{WRITERS}");
-        let found = self.config(&info, ErrorCode::CONSUMER_NOT_FOUND, WRITERS).await?;
+        let found = self.info(&info, ErrorCode::CONSUMER_NOT_FOUND, WRITERS).await?;
         let config = match found {
             None => wanted.clone(),
-            Some(found) => {
+            Some(mut info) => {
+                let found = into_settings(info["config"].take());
                 if found.get("deliver_subject").is_some_and(|subject| subject != "") {
                     return Err(mismatch(WRITERS, "deliver_subject", &found["deliver_subject"], &Value::Null));
                 }
@@ -138,14 +142,37 @@ impl Server<'_> {
         created.map(|_| ()).map_err(|error| explain(error, "create", WRITERS, &wanted))
     }
 
-    /// The configuration of what is there, `None` when nothing is.
-    async fn config(&self, subject: &str, missing: ErrorCode, name: &str) -> Result<Option<Settings>, BusError> {
+    /// Configuration and state of what is there, `None` when nothing is.
+    async fn info(&self, subject: &str, missing: ErrorCode, name: &str) -> Result<Option<Value>, BusError> {
         match request(self.link, subject, None).await {
-            Ok(mut info) => Ok(Some(into_settings(info["config"].take()))),
+            Ok(info) => Ok(Some(info)),
             Err(error) if error.is(missing) => Ok(None),
             Err(error) => Err(error.into_bus("declare", name)),
         }
     }
+}
+
+/// A server that is told a smaller `max_bytes` removes the oldest messages beyond it, `discard = new` or not. So a stream becomes
+/// smaller only when it fills at most half of the new size: the rest is for what comes in between the look and the update.
+fn keep_what_it_holds(name: &str, setting: &str, found: &Settings, held: Option<u64>, wanted: &mut Settings) {
+    let (Some(is), Some(asked)) = (found.get("max_bytes"), wanted.get("max_bytes").and_then(Value::as_u64)) else {
+        return;
+    };
+    // -1, which is no u64, is no limit at all. A server that does not say what the stream holds may hold anything.
+    let is_smaller = is.as_u64().is_none_or(|is| asked < is);
+    if !is_smaller || held.is_some_and(|held| held <= asked / 2) {
+        return;
+    }
+    tracing::warn!(
+        stream = name,
+        setting,
+        asked,
+        kept = %is,
+        held,
+        "stream keeps its size, for it holds more than half of the smaller one: set {setting} to {is} again, or start a service \
+         once the stream holds less"
+    );
+    wanted.insert("max_bytes".to_owned(), is.clone());
 }
 
 /// Names of the settings that are not as wanted.

@@ -10,7 +10,7 @@ use crate::TailLimits;
 use crate::error::{BusError, BusErrorKind};
 
 /// Settings of a [`crate::NatsBus`]. Every binary of one installation has to use the same stream settings, for each declares
-/// them at start; where two differ, the last to start wins.
+/// them at start; where two differ, the last to start wins, but no stream is made smaller than what it holds.
 #[derive(Clone)]
 pub struct NatsOptions {
     /// Addresses, `nats://host:port` or `tls://host:port`, with `user:password@` or `token@` where needed; several are

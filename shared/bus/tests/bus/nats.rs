@@ -69,6 +69,73 @@ async fn changed_settings_are_updated_and_an_operators_stay() {
 }
 
 #[tokio::test]
+async fn a_smaller_size_costs_nothing_that_the_streams_hold() {
+    let server = NatsServer::start();
+    let large = Arc::new(bus(options(server.url())).await);
+    for n in 0..50 {
+        soon("publish", large.publish(chunk_of(None, 100_000))).await.unwrap();
+        large.dead_letter(vec![n; 10_000].into(), "no good").await.unwrap();
+    }
+    let held = large.lag().await.unwrap();
+    assert_eq!((held.messages, held.dead_letters), (50, 50));
+    let kept = async |chunks: u64, dead: u64| {
+        let lag = large.lag().await.unwrap();
+        assert_eq!((lag.messages, lag.dead_letters), (held.messages, held.dead_letters));
+        let max_bytes = async |stream: &str| {
+            let info = api(&server.url(), &format!("STREAM.INFO.{stream}"), Value::Null).await;
+            info["config"]["max_bytes"].as_u64()
+        };
+        assert_eq!((max_bytes("REFLOW_CHUNKS").await, max_bytes("REFLOW_DEAD").await), (Some(chunks), Some(dead)));
+    };
+    let start = async |stream_max_bytes: u64, dead_max_bytes: u64| {
+        bus(NatsOptions { stream_max_bytes, dead_max_bytes, ..options(server.url()) }).await
+    };
+    // Less than they hold, and so little more that what comes in meanwhile may not fit.
+    for (chunks, dead) in [(1 << 20, 100_000), (8 << 20, 800_000)] {
+        start(chunks, dead).await;
+        kept(64 << 20, 1 << 20).await;
+    }
+    start(16 << 20, 1_040_000).await;
+    kept(16 << 20, 1_040_000).await;
+
+    // At a later start there is room.
+    let writers: Arc<dyn Bus> = Arc::clone(&large) as _;
+    let (_, _writer) = spawn_writer(&writers).await;
+    let empty = async || (large.lag().await.unwrap().messages == 0).then_some(());
+    eventually("the backlog is gone", empty).await;
+    start(1 << 20, 100_000).await;
+    let lag = large.lag().await.unwrap();
+    assert_eq!((lag.limit_bytes, lag.dead_letters), (Some(1 << 20), held.dead_letters));
+}
+
+#[tokio::test]
+async fn whoever_reads_dead_letters_changes_nothing() {
+    let server = NatsServer::start();
+    let looking = || NatsOptions {
+        stream_max_bytes: 2 << 20,
+        dead_max_bytes: 2 << 20,
+        ack_wait: Duration::from_secs(9),
+        ..options(server.url())
+    };
+    let error = soon("read", NatsBus::read_dead_letters(looking(), 10)).await.unwrap_err();
+    assert!(error.kind == BusErrorKind::Setup && error.reason.contains("REFLOW_DEAD"), "{error}");
+    assert_eq!(api(&server.url(), "STREAM.NAMES", Value::Null).await["total"], 0, "nothing is made");
+
+    let bus = bus(options(server.url())).await;
+    for n in 0..3 {
+        bus.dead_letter(vec![n; 10].into(), "no good").await.unwrap();
+    }
+    let state = async || {
+        let subjects = ["STREAM.INFO.REFLOW_CHUNKS", "STREAM.INFO.REFLOW_DEAD", "CONSUMER.INFO.REFLOW_CHUNKS.writers"];
+        join_all(subjects.map(async |subject| api(&server.url(), subject, Value::Null).await["config"].take())).await
+    };
+    let before = state().await;
+    let (letters, kept) = soon("read", NatsBus::read_dead_letters(looking(), 2)).await.unwrap();
+    assert_eq!((letters.len(), letters[0].message[0], kept), (2, 2, 3));
+    assert_eq!(state().await, before);
+}
+
+#[tokio::test]
 async fn what_cannot_be_updated_is_a_clear_error() {
     let server = NatsServer::start_with("jetstream { max_file_store: 100MB }");
     let memory = json!({"name": "REFLOW_CHUNKS", "subjects": ["reflow.chunks.>"], "storage": "memory", "retention": "workqueue"});

@@ -36,11 +36,12 @@ section! {
         /// URL of the server, or several with commas between: `nats://user:password@host:4222`. It selects the bus.
         url: Option<Secret> = None;
         because "there is no server to assume"
-        /// Size of the stream `REFLOW_CHUNKS`, in bytes. When it is full, sessions wait and clients are pushed back.
+        /// Size of the stream `REFLOW_CHUNKS`, in bytes. When it is full, sessions wait and clients are pushed back. A
+        /// smaller one takes effect at a start that finds at most half of it in the stream.
         stream_max_bytes: u64 = 1_073_741_824, in 1_048_576..=1_125_899_906_842_624;
         because "1 GiB is some ten million events while writers are away, and fits beside anything on a small server"
         /// Size of the dead-letter stream `REFLOW_DEAD`, in bytes. When it is full, what cannot be stored stays in the
-        /// main stream.
+        /// main stream. A smaller one takes effect as that of `REFLOW_CHUNKS` does.
         dead_max_bytes: u64 = 268_435_456, in 1_048_576..=1_125_899_906_842_624;
         because "dead letters are few, and 256 MiB show what is wrong with them"
         /// Copies of the streams in a NATS cluster. 3 make an ack survive the power loss of one server.
