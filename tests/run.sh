@@ -5,8 +5,15 @@
 # exporter, Node, Chromium and a compiler for wasm32 (apt-get), builds once, runs the tests of the workspace, then those of the
 # compat workspace and those in a browser, and prints the seconds of each stage. Each test starts its own servers in a folder
 # under one temp folder; whatever happens, also on failure or ctrl-C, nothing is left running.
+#
+# Needs root: packages are installed, small disks mounted, users and namespaces changed to.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [[ $(id -u) != 0 ]]; then
+    echo "tests/run.sh needs root: it installs packages, mounts small disks and becomes other users. For example" >&2
+    echo "    sudo env PATH=\"\$PATH\" HOME=\"\$HOME\" tests/run.sh" >&2
+    exit 1
+fi
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 run_dir=$(mktemp -d "${TMPDIR:-/tmp}/reflow-tests.XXXXXX")
@@ -83,7 +90,7 @@ stage() {
 }
 
 install_servers() {
-    local missing=() sudo=() policy=/usr/sbin/policy-rc.d
+    local missing=() policy=/usr/sbin/policy-rc.d
     PATH=$PATH:/usr/sbin
     command -v nats-server >/dev/null || missing+=(nats-server)
     command -v redis-server >/dev/null || missing+=(redis-server)
@@ -96,21 +103,18 @@ install_servers() {
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
     mapfile -t -O "${#missing[@]}" missing < <(tests/browser/wasm.sh packages)
     ((${#missing[@]})) || return 0
-    [[ $(id -u) == 0 ]] || sudo=(sudo)
     echo "installing ${missing[*]}"
     # The packages would start a server each, which nobody asked for.
     if [[ ! -e $policy ]]; then
-        trap '"${sudo[@]}" rm -f "$policy"' EXIT # of this stage, which is a process of its own
-        printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
-        "${sudo[@]}" chmod +x "$policy"
+        trap 'rm -f "$policy"' EXIT # of this stage, which is a process of its own
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
     fi
-    "${sudo[@]}" apt-get update -qq &&
-        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"
 }
 
 # Only as a stage, which is a process of its own: it becomes cargo, so that a signal reaches cargo.
 run_tests() {
-    export REFLOW_TEST_RUN=$run_dir # marks what is started from here on, in /proc/<pid>/environ
     if cargo nextest --version >/dev/null 2>&1; then
         exec cargo nextest run --config-file .config/nextest.toml "$@"
     else
@@ -120,7 +124,6 @@ run_tests() {
 
 # Needs the runner and the wasm build, which the stage before has made.
 run_wasm_tests() {
-    export REFLOW_TEST_RUN=$run_dir
     exec tests/browser/wasm.sh test
 }
 
@@ -133,7 +136,6 @@ run_doc_tests() {
 
 # The chart, with the real Helm engine. Only as a stage, like run_tests.
 helm_tests() {
-    export REFLOW_TEST_RUN=$run_dir
     exec tests/helm/run.sh
 }
 
@@ -152,6 +154,7 @@ fuzz() {
 
 failed=()
 stage "install servers" install_servers
+export REFLOW_TEST_RUN=$run_dir # marks what is started from here on, compilers as well, in /proc/<pid>/environ
 # Executables and tests in one go: the same features, so each dependency is compiled once.
 stage "build" cargo build --workspace --bins --tests
 stage "build compat" cargo build --manifest-path tests/compat/Cargo.toml --bins --tests

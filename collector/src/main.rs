@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
 use reflow_tracing_collector::{Smoke, start};
-use reflow_tracing_service::{CommonArgs, Exit, Role, run};
+use reflow_tracing_service::{CommonArgs, Exit, Role, arguments, run};
 
 /// Takes events from Reflow programs over WebSocket and puts them on the bus.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ enum Job {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = arguments();
     match args.job {
         None => run(Role::Collector, &args.common, start),
         Some(Job::Smoke { to, read_from, events, timeout }) => {

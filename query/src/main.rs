@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use reflow_tracing_service::{CommonArgs, Role, run};
+use reflow_tracing_service::{CommonArgs, Role, arguments, run};
 
 /// Answers questions about traces, over WebSocket and over the bus, and shows what happens live.
 #[derive(Debug, Parser)]
@@ -14,6 +14,6 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = arguments();
     run(Role::Query, &args.common, reflow_tracing_query::start)
 }

@@ -39,7 +39,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// `reflow-tracing`, which stores into memory unless told otherwise; see [`ServiceBuilder::sqlite`].
+    /// `reflow-tracing`, which stores into an SQLite file below its folder unless told otherwise; see [`ServiceBuilder::sqlite`].
     #[must_use]
     pub fn standalone() -> ServiceBuilder {
         ServiceBuilder::new("reflow-tracing")

@@ -93,6 +93,9 @@ impl Background {
                     "panic"
                 }
             };
+            if result != "ok" {
+                self.unmeasured(task);
+            }
             self.metrics.task(task.name(), result, began.elapsed());
             spans::ended(&span, result, result != "ok");
         }
@@ -119,17 +122,22 @@ impl Background {
                 }
             }
             Task::Lag => {
-                let lag = self.bus.lag().await;
-                self.metrics.lag(lag.as_ref().ok());
-                lag?;
+                self.metrics.lag(Some(&self.bus.lag().await?));
             }
             Task::Stats => {
-                let stats = self.store.stats().await;
-                self.metrics.store(stats.as_ref().ok(), now_us);
-                stats?;
+                self.metrics.store(Some(&self.store.stats().await?), now_us);
             }
         }
         Ok(())
+    }
+
+    /// What a look at something did not find out, nobody knows: not even by the last look.
+    fn unmeasured(&self, task: Task) {
+        match task {
+            Task::Lag => self.metrics.lag(None),
+            Task::Stats => self.metrics.store(None, (self.options.clock)()),
+            Task::Compaction | Task::Retention => {}
+        }
     }
 
     /// Step by step until there is nothing more to do, or half of the time is over: the next run goes on.

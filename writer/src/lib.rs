@@ -19,8 +19,6 @@ mod writer;
 mod tests;
 
 pub use background::Background;
-#[cfg(feature = "failpoints")]
-pub use hooks::Failpoint;
 pub use hooks::{Hooks, NoHooks};
 pub use metrics::{WriterMetrics, writer_metrics};
 pub use options::{BackgroundOptions, Compaction, WriterOptions, system_clock};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use reflow_tracing_service::{CommonArgs, Role, run, run_job};
+use reflow_tracing_service::{CommonArgs, Role, arguments, run, run_job};
 use reflow_tracing_store::Migrated;
 use reflow_tracing_writer::{backup, dead_letters, migrate, start};
 
@@ -43,7 +43,7 @@ enum Job {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = arguments();
     match args.job {
         None => run(Role::Writer, &args.common, start),
         Some(Job::Migrate { common }) => run_job(Role::StoreJob, &common, async |config| {

@@ -12,7 +12,7 @@ use reflow_tracing_service::{Service, Stage};
 use reflow_tracing_store::Store;
 
 use crate::background::Background;
-use crate::hooks::Hooks;
+use crate::hooks::NoHooks;
 use crate::metrics::WriterMetrics;
 use crate::options::{BackgroundOptions, WriterOptions};
 use crate::store;
@@ -51,7 +51,7 @@ pub fn write(service: &Service, stage: &Stage, bus: Arc<dyn Bus>, store: Arc<dyn
     }
     let background =
         Background::new(bus.clone(), store.clone(), BackgroundOptions::of(&service.config), metrics.clone());
-    let writer = Writer::new(bus, store, hooks(), WriterOptions::of(&service.config), metrics);
+    let writer = Writer::new(bus, store, Arc::new(NoHooks), WriterOptions::of(&service.config), metrics);
     let consumer = service.readiness.latch("consumer");
     let stop = stage.stop();
     stage.spawn("writer", async move { Ok(writer.run(|| consumer.set(), stop).await?) });
@@ -61,17 +61,4 @@ pub fn write(service: &Service, stage: &Stage, bus: Arc<dyn Bus>, store: Arc<dyn
         Ok(())
     });
     Ok(())
-}
-
-#[cfg(not(feature = "failpoints"))]
-fn hooks() -> Arc<dyn Hooks> {
-    Arc::new(crate::hooks::NoHooks)
-}
-
-#[cfg(feature = "failpoints")]
-fn hooks() -> Arc<dyn Hooks> {
-    match crate::hooks::Failpoint::from_environment() {
-        Some(failpoint) => Arc::new(failpoint),
-        None => Arc::new(crate::hooks::NoHooks),
-    }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use reflow_tracing::dead_letters;
-use reflow_tracing_service::{CommonArgs, Role, run, run_job};
+use reflow_tracing_service::{CommonArgs, Role, arguments, run, run_job};
 use reflow_tracing_writer::backup;
 
 /// Takes events from Reflow programs, stores them, and shows them: everything in one process, without any server to install.
@@ -39,7 +39,7 @@ enum Job {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = arguments();
     match args.job {
         None => run(Role::Standalone, &args.common, reflow_tracing::start),
         Some(Job::Backup { common, file }) => run_job(Role::Standalone, &common, async |config| {

@@ -4,10 +4,12 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Parser};
 
 use crate::{
-    config::{Config, ConfigErrors, Loaded, Origin, Problem, ProblemKind, Role, Sources, process_environment},
+    config::{
+        Config, ConfigErrors, Loaded, Origin, Problem, ProblemKind, Role, Sources, mask_urls, process_environment,
+    },
     exit::Exit,
     health,
 };
@@ -101,18 +103,36 @@ impl CommonArgs {
             .filter_map(|(flag, key, value)| Some((flag.to_owned(), key.to_owned(), value.clone()?)))
             .collect();
         for (at, pair) in self.set.iter().enumerate() {
-            match pair.split_once('=') {
-                Some((key, value)) => flags.push((format!("--set {key}"), key.trim().to_owned(), value.to_owned())),
+            match pair.split_once('=').map(|(key, value)| (key.trim(), value)) {
+                Some((key, value)) if key.chars().all(is_of_keys) => {
+                    flags.push((format!("--set {key}"), key.to_owned(), value.to_owned()));
+                }
                 // Not quoted: what stands there may be a password.
-                None => problems.push(Problem {
+                _ => problems.push(Problem {
                     kind: ProblemKind::Unreadable,
                     origin: Origin::Flag("--set".to_owned()),
                     key: None,
-                    what: format!("number {} has no `=`", at + 1),
+                    what: format!("number {} does not begin with a key and `=`", at + 1),
                     advice: "write --set key=value, such as --set limits.max_subscriptions=4".to_owned(),
                 }),
             }
         }
         (flags, problems)
     }
+}
+
+fn is_of_keys(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// The program's arguments. Who gets them wrong is told, without the passwords that may stand among them, and the program ends.
+pub fn arguments<A: Parser>() -> A {
+    A::try_parse().unwrap_or_else(|error| {
+        if !error.use_stderr() {
+            // Help and version, as they were asked for.
+            error.exit();
+        }
+        eprint!("{}", mask_urls(&error.render().to_string()));
+        std::process::exit(error.exit_code());
+    })
 }

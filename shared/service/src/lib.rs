@@ -16,7 +16,7 @@ mod run;
 pub mod spans;
 pub mod telemetry;
 
-pub use cli::CommonArgs;
+pub use cli::{CommonArgs, arguments};
 pub use config::{Config, Role};
 pub use exit::Exit;
 pub use lifecycle::{Lifecycle, Shutdown, Signals, Stage};

@@ -2,7 +2,7 @@
 //!
 //! The published client sends each event under a fresh random id and starts its trace, without an id, some time after its
 //! first events. So a v1 session has one trace and *adopts* ids that nobody started; a program that does mean its ids is told
-//! by its using one of them twice. DESIGN section 4 has the rules; here is their one implementation.
+//! by its using one of them twice. Here is the one implementation of these rules.
 //!
 //! Published clients cannot end a trace either. One that runs for long begins more than a session may have open: the trace that has
 //! been begun the longest then *gives way*, and gets the mark that a close by the peer would give it. What a client has started by

@@ -14,7 +14,7 @@ pub struct TraceStatus {
     pub inferred: bool,
 }
 
-/// DESIGN section 6: an explicit end always; else `closed_us >= last_received_us` → failed or completed; else idle for longer than
+/// An explicit end always; else `closed_us >= last_received_us` → failed or completed; else idle for longer than
 /// `trace_idle_us` → the same, inferred; else running.
 pub fn status_of(summary: &TraceSummary, now_us: i64, trace_idle_us: i64) -> TraceStatus {
     let told = |status| TraceStatus { status, inferred: false };

@@ -9,6 +9,7 @@ mod backend;
 mod idle;
 mod live;
 mod load;
+mod memory;
 mod meter;
 mod options;
 mod parts;

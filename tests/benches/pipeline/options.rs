@@ -12,7 +12,7 @@ const HELP: &str = "\
 cargo bench -p reflow-tracing-tests --bench pipeline [-- [SECTION]... [OPTIONS]]
 
 sections (all by default): parts sqlite nats v1 live storage idle queries
-  --full         the dataset of the design for `queries`: 10M events, 100k traces, 1k flows
+  --small        a tenth of the dataset of the goals for `queries` (10M events, 100k traces, 1k flows)
   --smoke        everything, as short as it runs at all: figures mean nothing
   --seconds N    how long each part and each path is measured (2 and 10 by default)
   --json FILE    the figures as JSON as well
@@ -22,7 +22,7 @@ A path's bound needs the parts in the same run: `-- parts sqlite`.";
 #[derive(Clone, Debug)]
 pub struct Options {
     pub sections: Vec<String>,
-    pub full: bool,
+    pub small: bool,
     pub smoke: bool,
     pub json: Option<PathBuf>,
     seconds: Option<f64>,
@@ -31,7 +31,7 @@ pub struct Options {
 impl Options {
     /// Reads the command line; `None` when there is nothing to run.
     pub fn read(args: impl Iterator<Item = String>) -> Result<Option<Self>> {
-        let mut options = Self { sections: Vec::new(), full: false, smoke: false, json: None, seconds: None };
+        let mut options = Self { sections: Vec::new(), small: false, smoke: false, json: None, seconds: None };
         let mut args = args.peekable();
         // `cargo test --all-targets` runs a benchmark without any argument: nothing to test here.
         if args.peek().is_none() {
@@ -45,7 +45,7 @@ impl Options {
                     println!("{HELP}");
                     return Ok(None);
                 }
-                "--full" => options.full = true,
+                "--small" => options.small = true,
                 "--smoke" => options.smoke = true,
                 "--json" => options.json = Some(args.next().context("--json needs a file")?.into()),
                 "--seconds" => options.seconds = Some(args.next().context("--seconds needs a number")?.parse()?),

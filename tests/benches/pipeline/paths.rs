@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 
+use crate::memory::{self, beside};
 use crate::meter::{Meter, Rate};
 use crate::options::Options;
 use crate::parts::{NATS_PATH, SQLITE_PATH};
@@ -21,12 +22,11 @@ const V1_WINDOW: usize = 2_000;
 const PUBLISHED_SERVER: f64 = 66e3;
 /// What rotel handled there, acking spans and throwing them away, spans per CPU-second.
 const ROTEL: f64 = 290e3;
-const MEBIBYTE: f64 = (1 << 20) as f64;
 
 /// v2 batches through one process into SQLite.
 pub async fn sqlite(options: &Options, report: &mut Report) -> Result<()> {
     let system = System::local().await?;
-    let (rate, shares) = v2(&system, options.path_time()).await?;
+    let ((rate, shares), memory) = beside(&system.everything(), v2(&system, options.path_time())).await?;
     let figure = Figure::rate("v2 → standalone → SQLite, acked", &rate).note(shares);
     report.figure(figure.clone().bound(report.bound(&SQLITE_PATH)).goal(Goal::OfBound(0.6)));
     report.figure(
@@ -34,44 +34,51 @@ pub async fn sqlite(options: &Options, report: &mut Report) -> Result<()> {
             .goal(Goal::AtLeast(0.8 * ROTEL))
             .note("goal: 0.8 of the 290k spans/CPU-s that rotel acks and throws away there"),
     );
-    memory(&system, report)
+    memory::report(&memory, report);
+    Ok(())
 }
 
 /// v2 batches through collector, NATS and writer into Postgres.
 pub async fn nats(options: &Options, report: &mut Report) -> Result<()> {
     let system = System::cluster().await?;
-    let (rate, shares) = v2(&system, options.path_time()).await?;
+    let ((rate, shares), memory) = beside(&system.everything(), v2(&system, options.path_time())).await?;
     report.figure(
         Figure::rate("v2 → collector → NATS → writer → Postgres, stored", &rate)
             .bound(report.bound(&NATS_PATH))
             .goal(Goal::OfBound(0.5))
             .note(shares),
     );
-    memory(&system, report)
+    memory::report(&memory, report);
+    Ok(())
 }
 
-/// v1 single-event frames.
+/// v1 single-event frames. No bound: each is acked by itself, and what that costs is no part that the other paths have.
 pub async fn v1(options: &Options, report: &mut Report) -> Result<()> {
-    for (name, system, goal) in [
-        ("v1 frames → standalone → SQLite, acked", System::local().await?, Goal::AtLeast(PUBLISHED_SERVER)),
-        ("v1 frames → collector → NATS → writer → Postgres, stored", System::cluster().await?, Goal::None),
+    for (name, system) in [
+        ("v1 frames → standalone → SQLite, acked", System::local().await?),
+        ("v1 frames → collector → NATS → writer → Postgres, stored", System::cluster().await?),
     ] {
-        let time = options.path_time();
-        let before = system.stats().await?.events;
-        let mut senders = Vec::new();
-        for seed in 0..CONNECTIONS as u64 {
-            senders.push(V1Sender::connect(&system.ingest_url(), seed).await?);
-        }
-        let meter = Meter::start(&system.processes())?;
-        let acked = all(senders.into_iter().map(|sender| sender.run(time, V1_WINDOW))).await?;
-        system.settled().await?;
-        let (rate, shares) = meter.stop(acked)?;
-        let stored = system.stats().await?.events - before;
-        ensure!(stored == acked, "{acked} events were acked and {stored} are stored");
-        report.figure(Figure::rate(name, &rate).goal(goal).note(shares));
-        memory(&system, report)?;
+        let load = v1_frames(&system, options.path_time());
+        let ((rate, shares), memory) = beside(&system.everything(), load).await?;
+        report.figure(Figure::rate(name, &rate).goal(Goal::AtLeast(PUBLISHED_SERVER)).note(shares));
+        memory::report(&memory, report);
     }
     Ok(())
+}
+
+async fn v1_frames(system: &System, time: Duration) -> Result<(Rate, String)> {
+    let before = system.stats().await?.events;
+    let mut senders = Vec::new();
+    for seed in 0..CONNECTIONS as u64 {
+        senders.push(V1Sender::connect(&system.ingest_url(), seed).await?);
+    }
+    let meter = Meter::start(&system.processes())?;
+    let acked = all(senders.into_iter().map(|sender| sender.run(time, V1_WINDOW))).await?;
+    system.settled().await?;
+    let outcome = meter.stop(acked)?;
+    let stored = system.stats().await?.events - before;
+    ensure!(stored == acked, "{acked} events were acked and {stored} are stored");
+    Ok(outcome)
 }
 
 async fn v2(system: &System, time: Duration) -> Result<(Rate, String)> {
@@ -92,14 +99,4 @@ async fn v2(system: &System, time: Duration) -> Result<(Rate, String)> {
 async fn all(senders: impl Iterator<Item = impl Future<Output = Result<u64>> + Send + 'static>) -> Result<u64> {
     let tasks = try_join_all(senders.map(tokio::spawn)).await?;
     Ok(tasks.into_iter().collect::<Result<Vec<_>>>()?.into_iter().sum())
-}
-
-/// The most memory that each process has had.
-fn memory(system: &System, report: &mut Report) -> Result<()> {
-    for (name, process) in system.processes() {
-        let goal = if matches!(name, "collector" | "standalone") { Goal::AtMost(128.0) } else { Goal::None };
-        let peak = process.peak_resident_bytes()? as f64 / MEBIBYTE;
-        report.figure(Figure::new(format!("  memory of {name} at that rate, peak"), peak, "MiB").goal(goal));
-    }
-    Ok(())
 }

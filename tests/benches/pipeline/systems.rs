@@ -76,6 +76,15 @@ impl System {
         }
     }
 
+    /// All of our and others' processes that run for it.
+    pub fn everything(&self) -> Vec<(&'static str, &Process)> {
+        let mut processes = self.processes();
+        if let Self::Cluster(cluster) = self {
+            processes.push(("query", cluster.query.process()));
+        }
+        processes
+    }
+
     /// Waits until what was acked is stored.
     pub async fn settled(&self) -> Result<()> {
         // One process acks what it has stored.

@@ -61,9 +61,18 @@ pub(super) fn descendants(root: u32) -> Vec<u32> {
 }
 
 pub(super) fn status_line(pid: u32, key: &str) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
+    kibibytes(&format!("/proc/{pid}/status"), key)
+}
+
+/// Resident memory, of which what is shared counts in parts with those who share it.
+pub(super) fn proportional_bytes(pid: u32) -> Result<u64> {
+    kibibytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+}
+
+fn kibibytes(file: &str, key: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(file).context("the process has ended")?;
     text.lines()
         .find_map(|line| line.strip_prefix(key)?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
         .map(|kib| kib * 1024)
-        .with_context(|| format!("no {key} of process {pid}"))
+        .with_context(|| format!("no {key} in {file}"))
 }

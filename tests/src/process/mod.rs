@@ -21,7 +21,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use self::kernel::{cpu_ticks, descendants, signal, state, status_line};
+use self::kernel::{cpu_ticks, descendants, proportional_bytes, signal, state, status_line};
 pub use self::{
     kernel::is_running,
     spec::{Spec, User},
@@ -189,6 +189,15 @@ impl Process {
     /// When the process has ended.
     pub fn peak_resident_bytes(&self) -> Result<u64> {
         status_line(self.pid(), "VmHWM:")
+    }
+
+    /// Memory of the process and its children now, in bytes: each page that several have in memory counts once among them.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn family_bytes(&self) -> Result<u64> {
+        let children = descendants(self.pid()).into_iter().filter_map(|pid| proportional_bytes(pid).ok());
+        Ok(proportional_bytes(self.pid())? + children.sum::<u64>())
     }
 
     /// CPU time used so far by the process and its children, living or waited for, user and system.

@@ -129,3 +129,28 @@ async fn documented_defaults_and_ranges_are_those_of_the_program() -> Result<()>
     }
     Ok(())
 }
+
+/// The variables of the client that README tells, for which a server in the same shell must not refuse to start.
+fn of_the_client() -> Result<Vec<String>> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?;
+    let table =
+        text.split_once("| variable | default | effect |").context("README has no table of the client's variables")?.1;
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|')).filter_map(|line| line.split('|').nth(1));
+    let names = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>());
+    let whole = |name: String| if name.starts_with('_') { format!("REFLOW_TRACING{name}") } else { name };
+    let names: Vec<String> = names.map(whole).filter(|name| name.starts_with("REFLOW_TRACING_")).collect();
+    ensure!(names.len() > 8, "only {names:?} in README");
+    Ok(names)
+}
+
+#[tokio::test]
+async fn a_server_takes_no_variable_of_its_clients_for_a_mistake() -> Result<()> {
+    for program in &ALL {
+        let service =
+            of_the_client()?.iter().fold(program.good(), |service, name| service.env(name, "some: text = 0.1"));
+        let (code, _, errors) = outcome(service.arg("--check-config")).await?;
+        ensure!(code == Some(0), "{}: {code:?}\n{errors}", program.name);
+    }
+    Ok(())
+}

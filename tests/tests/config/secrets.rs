@@ -30,6 +30,9 @@ async fn passwords_are_in_no_output() -> Result<()> {
             with_passwords(program.bare()).env("REFLOW_TRACING_POSTGRES_URL", "mysql://user:hunter2@127.0.0.1/x"),
             with_passwords(program.bare()).arg("--set").arg("redis.url=hunter2"),
             with_passwords(program.bare()).arg("--set").arg("hunter2"),
+            with_passwords(program.bare()).arg("--set").arg("postgres://u:hunter2@h/d?sslmode=require"),
+            with_passwords(program.bare()).arg("--set").arg("redis.url redis://u:hunter2@h?x=1"),
+            with_passwords(program.bare()).arg("postgres://u:hunter2@h/d"),
             program.good().env("REFLOW_TRACING_CONFIG", r#"{"redis": {"url": ["hunter2"]}}"#),
         ];
         for (number, case) in cases.into_iter().enumerate() {

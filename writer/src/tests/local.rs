@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use reflow_tracing_bus::{Bus, BusErrorKind, LocalBus, LocalOptions};
+use reflow_tracing_bus::{Bus, BusErrorKind, Lag, LocalBus, LocalOptions};
 use reflow_tracing_chunk::Chunk;
 use reflow_tracing_service::{Config, Metrics};
 use reflow_tracing_store::{EvictionPolicy, MemoryStore, Store};
@@ -68,7 +68,11 @@ async fn a_background_run_without_an_answer_is_given_up_and_the_next_one_comes()
         ..BackgroundOptions::of(&Config::default())
     };
     let stop = CancellationToken::new();
-    let background = Background::new(bus, store, options, WriterMetrics::register(&metrics).unwrap());
+    let counts = WriterMetrics::register(&metrics).unwrap();
+    // As the last look that was answered found it.
+    counts.lag(Some(&Lag { messages: 7, ..Lag::default() }));
+    assert!(metrics.render().unwrap().contains("\nreflow_bus_lag_messages 7\n"));
+    let background = Background::new(bus, store, options, counts);
     let running = tokio::spawn(background.run(stop.clone()));
     let given_up_twice = async {
         let name = r#"reflow_writer_task_runs_total{result="error",task="lag"} "#;
@@ -78,6 +82,7 @@ async fn a_background_run_without_an_answer_is_given_up_and_the_next_one_comes()
         }
     };
     tokio::time::timeout(Duration::from_secs(30), given_up_twice).await.expect("runs are given up");
+    assert!(!metrics.render().unwrap().contains("\nreflow_bus_lag_messages "), "nobody knows it any more");
     stop.cancel();
     running.await.unwrap();
 }

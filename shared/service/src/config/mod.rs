@@ -34,6 +34,8 @@ pub use sources::{PREFIX, SHORT_NAMES, Sources, process_environment, variable_of
 use keys::Section;
 use reader::Reader;
 
+use crate::telemetry;
+
 /// A configuration that was found good, with what is known of how it came to be.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -52,6 +54,20 @@ impl Loaded {
     }
 }
 
+/// The variable that says what is logged: not a setting of ours, but told with their mistakes.
+const RUST_LOG: &str = "RUST_LOG";
+
+fn unreadable_filter(text: &str) -> Option<Problem> {
+    let error = telemetry::filter(Some(text)).err()?;
+    Some(Problem {
+        kind: ProblemKind::Unreadable,
+        origin: Origin::Variable(RUST_LOG.to_owned()),
+        key: None,
+        what: error.to_string(),
+        advice: "write a level, or targets with levels, such as `info,reflow_tracing_session=debug`".to_owned(),
+    })
+}
+
 impl Config {
     /// Reads, merges and checks the configuration of a program.
     ///
@@ -66,6 +82,9 @@ impl Config {
         let mut config = Self::read(&mut reader);
         let facts = reader.into_facts();
         rules::apply(&mut config, role, &facts, &mut problems);
+        problems.extend(
+            sources.environment.iter().find(|(name, _)| name == RUST_LOG).and_then(|(_, text)| unreadable_filter(text)),
+        );
         if problems.is_empty() {
             let warnings = rules::warnings(&config, role);
             Ok(Loaded { config, origins: facts.origins, warnings })

@@ -3,6 +3,8 @@
 //! A default never contradicts anything: rules look at what somebody set. A rule about a value that was refused already
 //! stays silent. First the selections are made (a URL selects its backend), then the rules look at the result.
 
+use url::Url;
+
 use super::{
     problem::{Origin, Problem, ProblemKind, quote},
     reader::Facts,
@@ -167,7 +169,17 @@ impl Rules<'_> {
         let Some(value) = value else { return };
         if !schemes.iter().any(|scheme| value.expose().strip_prefix(scheme).is_some_and(|rest| !rest.is_empty())) {
             let what = format!("`{key}` must be a URL that begins with `{}`", schemes.join("` or `"));
-            self.add(ProblemKind::OutOfRange, key, what, "write the scheme, then the host");
+            return self.add(ProblemKind::OutOfRange, key, what, "write the scheme, then the host");
+        }
+        // NATS takes several, with a comma between, of which the first alone needs the scheme.
+        let several = value.expose().split(',').filter(|_| key == NATS_URL);
+        for one in several.chain((key != NATS_URL).then_some(value.expose())) {
+            let whole = if one.contains("://") { one.to_owned() } else { format!("{}{one}", schemes[0]) };
+            if let Err(error) = Url::parse(&whole) {
+                let advice =
+                    "write scheme://user:password@host:port/path, with %-codes for what is odd in the password";
+                self.add(ProblemKind::OutOfRange, key, format!("`{key}` is not a URL: {error}"), advice);
+            }
         }
     }
 
@@ -255,6 +267,10 @@ pub(crate) fn warnings(config: &Config, role: Role) -> Vec<String> {
                 "`{key}` holds the mask that --print-config puts in place of a password; put the password there"
             ));
         }
+    }
+    if config.redis.url.is_some() && matches!(role, Role::Standalone | Role::Writer) {
+        warnings
+            .push(format!("`{REDIS_URL}` is not used by {role}: collectors and query services share flows through it"));
     }
     if role.uses_storage() {
         use super::sections::Synchronous;

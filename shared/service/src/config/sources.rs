@@ -37,7 +37,7 @@ const CONFIG_FILE: &str = "REFLOW_TRACING_CONFIG_FILE";
 const CONFIG: &str = "REFLOW_TRACING_CONFIG";
 
 /// Variables that clients read. A server beside its client in one shell sees them too and must not mind.
-const CLIENT_VARIABLES: [&str; 10] = [
+const CLIENT_VARIABLES: [&str; 11] = [
     "REFLOW_TRACING_BATCHES_IN_FLIGHT",
     "REFLOW_TRACING_BUFFER_BYTES",
     "REFLOW_TRACING_BUFFER_FULL",
@@ -45,6 +45,7 @@ const CLIENT_VARIABLES: [&str; 10] = [
     "REFLOW_TRACING_CODEC",
     "REFLOW_TRACING_CODEC_LEVEL",
     "REFLOW_TRACING_FLOW_NAME",
+    "REFLOW_TRACING_SAMPLING",
     "REFLOW_TRACING_SPOOL",
     "REFLOW_TRACING_SPOOL_BYTES",
     "REFLOW_TRACING_TOKEN",
@@ -283,6 +284,16 @@ impl Gather<'_> {
         for (name, value) in values {
             let path = format!("{prefix}{name}");
             match value {
+                // `"server.port"` as one name would lie beside the section, where nobody looks.
+                _ if name.contains('.') => {
+                    let what = format!("`{path}` is given as one name, with a dot in it");
+                    self.problem(
+                        ProblemKind::UnknownKey,
+                        origin,
+                        what,
+                        "write it nested: the section, and in it the key",
+                    );
+                }
                 // JSON's null is unset.
                 Value::Empty(..) if self.is_known(&path) => {}
                 Value::Dict(tag, inner) if self.sections.contains(path.as_str()) => {

@@ -165,6 +165,46 @@ fn an_unknown_key_names_the_nearest() {
 }
 
 #[test]
+fn a_known_path_as_one_name_is_not_taken_for_the_key() {
+    let json = r#"{"server.port": 9999, "storage": {"sqlite.database_path": "/x"}, "storage.sqlite": {}}"#;
+    let ConfigErrors(problems) = load(Role::Standalone, &[("REFLOW_TRACING_CONFIG", json)]).unwrap_err();
+    assert!(
+        problems.iter().all(|problem| problem.kind == ProblemKind::UnknownKey && problem.advice.contains("nested"))
+    );
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    let file = "\"server.port\" = 9999\n[storage]\n\"sqlite.database_path\" = \"/x\"\n";
+    assert_eq!(kinds(load_file(Role::Standalone, file, &[])), [ProblemKind::UnknownKey; 2]);
+}
+
+#[test]
+fn what_could_only_fail_later_is_told_at_once() {
+    let good = ("REFLOW_TRACING_NATS_URL", "nats://u:p%40w@one:4222,two:4222,[::1]:4222");
+    let urls = ("REFLOW_TRACING_POSTGRES_URL", "postgresql:///traces?host=/run/postgresql");
+    assert!(load(Role::Query, &[good, urls, ("RUST_LOG", "info,reflow=debug")]).unwrap().warnings.is_empty());
+    let bad = [
+        ("REFLOW_TRACING_NATS_URL", "nats://one:4222,two:hunter2"),
+        ("REFLOW_TRACING_POSTGRES_URL", "postgres://u:hunter2@h:notaport/db"),
+        ("REFLOW_TRACING_REDIS_URL", "redis://u:hunter2@h:1234567"),
+        ("REFLOW_TRACING_TELEMETRY__OTLP_ENDPOINT", "http://bad host/"),
+        ("RUST_LOG", "a=b=c"),
+    ];
+    let errors = load(Role::Query, &bad).unwrap_err();
+    assert_eq!(errors.0.len(), bad.len(), "{errors}");
+    assert!(!errors.to_string().contains(PASSWORD), "{errors}");
+    assert!(bad.iter().all(|(variable, _)| errors.to_string().contains(variable)), "{errors}");
+}
+
+#[test]
+fn who_does_not_use_redis_says_so() {
+    let redis = ("REFLOW_TRACING_REDIS_URL", "redis://r/0");
+    let warned =
+        |role, other| load(role, &[redis, other]).unwrap().warnings.iter().any(|text| text.contains("redis.url"));
+    let nats = ("REFLOW_TRACING_NATS_URL", "nats://n");
+    assert!(warned(Role::Standalone, ("PATH", "/bin")));
+    assert!(!warned(Role::Collector, nats) && !warned(Role::Query, nats));
+}
+
+#[test]
 fn what_no_longer_exists_or_not_yet_says_so() {
     let file = "[storage.mongodb]\nconnection_url = \"mongodb://u:hunter2@h\"\n[auth]\ntoken = \"hunter2\"\n[export.otlp]\nurl = 1\n";
     let errors = load_file(Role::Standalone, file, &[]).unwrap_err().to_string();

@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::{FilterExt, FilterFn, Targets, filter_fn},
+    filter::{FilterExt, FilterFn, ParseError, Targets, filter_fn},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
@@ -49,10 +49,7 @@ pub struct Guard {
 ///
 /// When `filter` (the text of `RUST_LOG`) cannot be read, the endpoint cannot be used, or logs were set up before.
 pub fn init(settings: &Telemetry, role: Role, filter: Option<&str>) -> anyhow::Result<Guard> {
-    let filter = match filter.filter(|text| !text.is_empty()) {
-        Some(text) => EnvFilter::try_new(text).context("RUST_LOG cannot be read")?,
-        None => EnvFilter::new("info"),
-    };
+    let filter = self::filter(filter).context("RUST_LOG cannot be read")?;
     let export = match &settings.otlp_endpoint {
         Some(endpoint) => {
             let service = settings.service_name.clone().unwrap_or_else(|| role.program().to_owned());
@@ -64,6 +61,11 @@ pub fn init(settings: &Telemetry, role: Role, filter: Option<&str>) -> anyhow::R
     let provider = export.as_ref().map(|(provider, _)| provider);
     subscriber(settings.log_format, filter, provider).try_init().context("logs are set up already")?;
     Ok(Guard { export })
+}
+
+/// What is logged, by the text of `RUST_LOG`.
+pub(crate) fn filter(text: Option<&str>) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(text.filter(|text| !text.is_empty()).unwrap_or("info"))
 }
 
 fn subscriber(

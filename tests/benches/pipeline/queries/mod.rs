@@ -16,10 +16,10 @@ use dataset::{Dataset, Size};
 pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
     let size = if options.smoke {
         Size { traces: 500, flows: 20 }
-    } else if options.full {
-        Size { traces: 100_000, flows: 1_000 }
-    } else {
+    } else if options.small {
         Size { traces: 10_000, flows: 100 }
+    } else {
+        Size { traces: 100_000, flows: 1_000 }
     };
 
     let sqlite = SqliteBackend::new()?;

@@ -66,7 +66,7 @@ section! {
 }
 
 section! {
-    /// Redis, which holds what stateless collectors share. Without it each collector keeps its own.
+    /// Redis, which holds what stateless collectors and query services share. Without it each keeps its own. The others do not use it.
     pub struct Redis at "redis." {
         /// URL of the server, `redis://user:password@host:6379/0`. Unset: an in-process cache.
         url: Option<Secret> = None;

@@ -11,7 +11,7 @@ section! {
         /// Address or host name to listen on. `0.0.0.0` or `::` is every interface.
         host: String = "127.0.0.1".to_owned();
         because "nothing is reachable from other machines until somebody decides so"
-        /// Port for the protocol, the HTTP API and the web page. 0 takes a free one, which the log names.
+        /// Port for the protocol, and for a short page that a browser is shown at it. 0 takes a free one, which the log names.
         port: u16 = 8080, in 0..=65535;
         because "published clients connect to 8080"
         /// WebSocket connections at once; one more is refused with the name of this limit.

@@ -146,7 +146,7 @@ section! {
     /// How chunks that a service builds itself (from v1 frames, from `StoreTrace`, in compaction) are compressed. What a v2
     /// client compressed stays as it came.
     pub struct Compression at "compression." {
-        /// Whether such chunks are compressed at all.
+        /// Whether chunks that the server itself makes (of v1 frames, of uncompressed batches, of merged chunks) are compressed at all.
         enabled: bool = true;
         because "an event then takes an eighth of its size, on the bus and in the store"
         /// The algorithm, also for binary frames that do not say their own (brotli has no magic number).
