@@ -141,7 +141,6 @@ impl Settler {
         while let Some(single) = singles.pop_front() {
             let began = Instant::now();
             let outcome = self.commit(&single, singles.make_contiguous()).await;
-            let chunk_id = single.chunks().first().map(|chunk| chunk.header.chunk_uuid()).unwrap_or_default();
             match outcome {
                 Ok(()) => self.ack(single).await,
                 Err(Failure::Rejected(reason)) => {
@@ -150,13 +149,11 @@ impl Settler {
                     }
                 }
                 Err(Failure::Doubtful(reason)) => {
-                    let hopeless = self.failing.again(chunk_id);
-                    self.failed_alone(single, hopeless, &reason, self.options.retry_max).await;
+                    self.failed_alone(single, &reason, self.options.retry_max).await;
                 }
                 Err(Failure::Unanswered(reason)) if self.suspects(&single).await => {
-                    let hopeless = self.failing.again(chunk_id);
                     let rest = self.options.retry_max.max(began.elapsed() * REST);
-                    self.failed_alone(single, hopeless, &reason, rest).await;
+                    self.failed_alone(single, &reason, rest).await;
                 }
                 Err(Failure::Away | Failure::Unanswered(_)) => {
                     singles.push_front(single);
@@ -167,7 +164,12 @@ impl Settler {
         Verdict::Settled
     }
 
-    async fn failed_alone(&self, single: Group, hopeless: bool, reason: &str, rest: Duration) {
+    async fn failed_alone(&mut self, single: Group, reason: &str, rest: Duration) {
+        let hopeless = single.chunks().iter().any(|chunk| self.failing.again(chunk));
+        // Ever rarer: it may come for as long as a table is not mended.
+        if !hopeless && single.attempts().is_power_of_two() {
+            tracing::warn!(attempts = single.attempts(), reason, "chunk fails alone, it is given back for later");
+        }
         for delivery in single.into_deliveries() {
             match hopeless {
                 true => self.bury(delivery, "failing", reason).await,
@@ -198,7 +200,7 @@ impl Settler {
         let commit = self.store.commit(group.chunks(), (self.options.clock)()).instrument(span.clone());
         let error = match timeout(self.options.commit_timeout, self.beside_progress(group, waiting, commit)).await {
             Ok(Ok(outcome)) => {
-                self.failing.stored(group.chunks());
+                self.failing.committed(group.chunks(), outcome.duplicates == 0);
                 self.away = 0;
                 self.metrics.store_away.set(0);
                 self.metrics.committed(&outcome, group.len(), group.bytes(), began.elapsed());

@@ -234,6 +234,13 @@ pub fn message(actor: &str) -> Bytes {
     builder.build(Codec::Zstd, 1).unwrap().encode()
 }
 
+/// An encoded chunk that only says that a trace began.
+pub fn mark() -> Bytes {
+    let mut builder = ChunkBuilder::new(Uuid::now_v7(), Uuid::new_v4(), "default", 0, Origin::V2Batch);
+    builder.header_mut().started_us = Some(1);
+    builder.build(Codec::Zstd, 1).unwrap().encode()
+}
+
 /// Whether a chunk of this actor is among them.
 pub fn holds(chunks: &[Chunk], actor: &str) -> bool {
     chunks.iter().any(|chunk| chunk.header.actors.iter().any(|found| found.actor == actor))

@@ -175,6 +175,31 @@ async fn a_chunk_that_fails_while_others_are_stored_is_a_dead_letter_in_the_end(
     running.end().await;
 }
 
+/// A fault of a table that only events need: starts and ends of traces are stored all the while.
+#[tokio::test(start_paused = true)]
+async fn events_that_all_fail_cost_no_chunk_whatever_else_is_stored() {
+    let bus = FakeBus::default();
+    let damaged = Arc::new(AtomicBool::new(true));
+    let told = damaged.clone();
+    let say = move |chunks: &[Chunk]| {
+        let events = chunks.iter().any(|chunk| chunk.header.event_count > 0);
+        (events && told.load(Ordering::SeqCst)).then_some(StoreErrorKind::Corrupt)
+    };
+    for id in 0..3 {
+        bus.send(id, message("a"));
+    }
+    let running = Running::start(bus.clone(), Duration::ZERO, say);
+    for id in 100..120 {
+        bus.send(id, mark());
+        let comes_again = |steps: &[Step]| count(steps, |step| *step == Step::Nak(0)) > id as usize - 100;
+        bus.log.until(|steps| steps.contains(&Step::Ack(id)) && comes_again(steps)).await;
+    }
+    damaged.store(false, Ordering::SeqCst);
+    let steps = bus.log.until(|steps| (0..3).all(|id| steps.contains(&Step::Ack(id)))).await;
+    assert_eq!(count(&steps, |step| matches!(step, Step::DeadLetter(_))), 0);
+    running.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_goes_away_in_the_middle_of_a_search_costs_no_chunk() {
     let bus = FakeBus::default();
