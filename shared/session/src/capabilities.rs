@@ -66,6 +66,23 @@ impl Shared {
         }
     }
 
+    /// What sessions of a service share that has no bus.
+    #[cfg(test)]
+    pub(crate) fn for_test(history: Option<Arc<dyn HistoryClient>>) -> Self {
+        use reflow_tracing_bus::{DirectoryOptions, MemoryDirectory};
+        let capabilities = Capabilities {
+            ingest: None,
+            history,
+            tail: None,
+            directory: Arc::new(MemoryDirectory::new(DirectoryOptions::default())),
+            figures: Arc::new(|| Value::Null),
+            durable: true,
+            service: "reflow-test",
+        };
+        let metrics = reflow_tracing_service::Metrics::try_new("test").and_then(|all| SessionMetrics::register(&all));
+        Self::new(capabilities, SessionLimits::default(), metrics.expect("metrics have different names"))
+    }
+
     /// Whether a chunk fits into one message of the bus.
     pub(crate) fn fits(&self, chunk: &Chunk) -> bool {
         chunk.payload.len() <= self.limits.max_chunk_bytes

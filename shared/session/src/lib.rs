@@ -32,10 +32,12 @@ mod publish;
 mod question;
 mod server;
 mod session;
+mod shown;
 mod since;
 mod start;
 mod status;
 mod store_trace;
+mod subscriptions;
 
 pub use ask::{Ask, Dialect, Question};
 pub use capabilities::Capabilities;

@@ -1,12 +1,10 @@
-//! Live subscriptions of one session: chunks from the tail, matched, opened and sent as events.
+//! A live subscription: chunks from the tail, matched, opened and sent as events.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use reflow_tracing_bus::TailItem;
+use reflow_tracing_bus::{TailFilter, TailItem};
 use reflow_tracing_chunk::{Chunk, Header, V1Rewrite, decode_events};
 use reflow_tracing_protocol::ExecutionStatus;
 use reflow_tracing_protocol::wire::{Code, Event, Response, SubscribeRequest};
@@ -18,18 +16,24 @@ use crate::answer::{Answer, Refusal, text};
 use crate::ask::Dialect;
 use crate::capabilities::Shared;
 use crate::filter::EventFilter;
+use crate::shown::Shown;
 use crate::since;
 use crate::status::SeenEnds;
+use crate::subscriptions::Opening;
 
 /// One subscription. v1 has at most one, without a name.
 pub(crate) struct Subscription {
-    view: Arc<View>,
-    stream: BoxStream<'static, TailItem>,
+    pub(crate) view: Arc<View>,
+    pub(crate) stream: BoxStream<'static, TailItem>,
+    /// What the stream brings from the bus, if it brings nothing else: two of the same can stand for each other.
+    pub(crate) live: Option<TailFilter>,
+    /// What was shown under its name while it was opened.
+    pub(crate) shown: Shown,
 }
 
 /// What a subscription makes of chunks.
 pub(crate) struct View {
-    id: Option<String>,
+    pub(crate) name: Option<String>,
     filter: EventFilter,
     ends: SeenEnds,
     shared: Arc<Shared>,
@@ -44,38 +48,37 @@ struct Passing {
     status: Option<ExecutionStatus>,
 }
 
-/// Chunks looked at in one go: their traces' statuses are asked for together.
-const AT_ONCE: usize = 64;
-/// Bytes of events after which no more chunks are taken into it: what is opened and not yet sent is no more than that and one chunk.
-const AT_ONCE_BYTES: usize = 4 << 20;
+/// What was stored before a tail was opened is in one that is open already within this time, though its messages were still on their way.
+const ON_ITS_WAY: Duration = Duration::from_millis(50);
 
 impl Subscription {
-    /// Opens the tail. What happens from the answer on is seen.
+    /// Opens the tail. What happens from the answer on is seen, and nothing that one of the same name has shown, unless history is asked for.
     pub(crate) async fn open(
         shared: Arc<Shared>,
         request: SubscribeRequest,
-        dialect: Dialect,
+        opening: Opening,
     ) -> Result<Self, Refusal> {
         let Some(bus) = shared.capabilities.tail.clone() else {
             return Err(Refusal::new(Code::Unsupported, "no_tail", "this service shows nothing live"));
         };
         let filter = EventFilter::new(request.filters);
         let on_bus = filter.on_bus(&shared.limits.tenant);
-        let tail = bus.tail(on_bus).await.map_err(Refusal::from)?;
-        let stream = match request.since_us {
-            Some(since_us) => since::join(&shared, &*bus, tail, since_us).await?,
-            None => tail.stream,
+        let tail = bus.tail(on_bus.clone()).await.map_err(Refusal::from)?;
+        let (stream, live) = match request.since_us {
+            Some(since_us) => (since::join(&shared, &*bus, tail, since_us).await?, None),
+            None => (tail.stream, Some(on_bus)),
         };
-        shared.metrics.viewers.inc();
-        let id =
-            (dialect == Dialect::V2).then(|| request.subscription_id.unwrap_or_else(|| Uuid::now_v7().to_string()));
-        let view = View { id, filter, ends: SeenEnds::default(), shared };
-        Ok(Self { view: Arc::new(view), stream })
+        let Opening { name, shown, replaces } = opening;
+        if replaces && live.is_some() {
+            // The last that only the old one brings.
+            tokio::time::sleep(ON_ITS_WAY).await;
+        }
+        Ok(Self { view: Arc::new(View::new(name, filter, shared)), stream, live, shown })
     }
 
     /// The answer to its request.
     pub(crate) fn answer(&self) -> Answer {
-        match &self.view.id {
+        match &self.view.name {
             Some(id) => text(&Response::Subscribed { subscription_id: id.clone() }),
             None => Answer::Recorded(1),
         }
@@ -83,6 +86,11 @@ impl Subscription {
 }
 
 impl View {
+    pub(crate) fn new(name: Option<String>, filter: EventFilter, shared: Arc<Shared>) -> Self {
+        shared.metrics.viewers.inc();
+        Self { name, filter, ends: SeenEnds::default(), shared }
+    }
+
     /// What the items mean to the subscriber.
     pub(crate) async fn frames(&self, items: Vec<TailItem>) -> Vec<Utf8Bytes> {
         let mut chunks = Vec::new();
@@ -152,7 +160,7 @@ impl View {
                 return vec![self.missed(Some(u64::from(header.event_count)))];
             }
         };
-        let rewrite = if self.id.is_some() { V1Rewrite::None } else { V1Rewrite::of(header) };
+        let rewrite = if self.name.is_some() { V1Rewrite::None } else { V1Rewrite::of(header) };
         let wanted = |raw: &str| {
             !self.filter.by_event()
                 || serde_json::from_str::<Event<'_>>(raw).is_ok_and(|event| self.filter.event(&event))
@@ -167,7 +175,7 @@ impl View {
     }
 
     fn notification(&self, trace_id: Uuid, raw: &str) -> Option<Utf8Bytes> {
-        let id = match &self.id {
+        let id = match &self.name {
             Some(id) => format!(",\"subscription_id\":{}", serde_json::to_string(id).ok()?),
             None => String::new(),
         };
@@ -176,7 +184,7 @@ impl View {
 
     fn missed(&self, missed: Option<u64>) -> Utf8Bytes {
         self.shared.metrics.live_missed.inc_by(missed.unwrap_or(1));
-        let answer = match &self.id {
+        let answer = match &self.name {
             Some(id) => text(&Response::Lagged { subscription_id: id.clone(), missed }),
             None => {
                 let count = missed.map_or_else(|| "an unknown number of".to_owned(), |missed| missed.to_string());
@@ -197,72 +205,5 @@ impl View {
 impl Drop for View {
     fn drop(&mut self) {
         self.shared.metrics.viewers.dec();
-    }
-}
-
-/// The subscriptions of a session.
-#[derive(Default)]
-pub(crate) struct Subscriptions {
-    list: Vec<Subscription>,
-    /// Whose turn it is, so that a busy one does not starve the others.
-    turn: usize,
-}
-
-impl Subscriptions {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// Adds one; one of the same name (in v1: the only one) gives way. False, and nothing is added, when there are `max` others.
-    pub(crate) fn add(&mut self, subscription: Subscription, max: usize) -> bool {
-        let others = self.list.iter().filter(|other| other.view.id != subscription.view.id).count();
-        if others >= max {
-            return false;
-        }
-        self.list.retain(|other| other.view.id != subscription.view.id);
-        self.list.push(subscription);
-        true
-    }
-
-    /// Ends one, or all.
-    pub(crate) fn remove(&mut self, id: Option<&str>) {
-        self.list.retain(|subscription| id.is_some() && subscription.view.id.as_deref() != id);
-    }
-
-    /// The next frames of some subscription. Waits for ever when there is none. Cancelling it before it is done with its waiting loses
-    /// nothing; whoever gets the items must see them through.
-    pub(crate) async fn next(&mut self) -> (Arc<View>, Vec<TailItem>) {
-        poll_fn(|cx| {
-            let mut step = 0;
-            while step < self.list.len() {
-                let index = (self.turn + step) % self.list.len();
-                let view = Arc::clone(&self.list[index].view);
-                let mut items = Vec::new();
-                let mut bytes = 0;
-                let mut ended = false;
-                while items.len() < AT_ONCE
-                    && bytes < AT_ONCE_BYTES
-                    && !ended
-                    && let Poll::Ready(item) = self.list[index].stream.poll_next_unpin(cx)
-                {
-                    ended = item.is_none();
-                    if let Some(TailItem::Chunk(chunk)) = &item {
-                        bytes += chunk.header.raw_size as usize;
-                    }
-                    items.extend(item);
-                }
-                if ended {
-                    self.list.remove(index);
-                }
-                if !items.is_empty() {
-                    self.turn = index + 1;
-                    return Poll::Ready((view, items));
-                }
-                // After a removal the places have moved: everybody is asked again.
-                step = if ended { 0 } else { step + 1 };
-            }
-            Poll::Pending
-        })
-        .await
     }
 }

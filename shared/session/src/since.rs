@@ -7,7 +7,6 @@
 //! The past may be long and its viewer slow: `history_timeout` is for the first of it and for each piece that he waits for, never for
 //! the whole.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -16,15 +15,12 @@ use reflow_tracing_bus::{AnswerStream, Bus, BusError, Patience, Tail, TailItem};
 use reflow_tracing_chunk::Chunk;
 use reflow_tracing_protocol::wire::Code;
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use crate::answer::Refusal;
 use crate::ask::{Ask, Dialect};
 use crate::capabilities::Shared;
 use crate::question::{encode, in_span, late, unanswered};
-
-/// Ids of the newest chunks of history that are remembered: a chunk that is in both was received just before.
-const REMEMBERED: usize = 65_536;
+use crate::shown::Shown;
 
 /// History from `since_us` (received time) on, then the tail.
 pub(crate) async fn join(
@@ -54,11 +50,7 @@ pub(crate) async fn join(
     let shown = Shown::default();
     let past =
         unfold(Past { pieces: read(answer), buffer: BytesMut::new(), shown: shown.clone(), over: false }, Past::next);
-    let live = tail.stream.filter(move |item| {
-        let again = matches!(item, TailItem::Chunk(chunk) if shown.contains(chunk.header.chunk_uuid()));
-        std::future::ready(!again)
-    });
-    Ok(past.chain(live).boxed())
+    Ok(past.chain(shown.left_out_of(tail.stream)).boxed())
 }
 
 /// Reads an answer in a task of its own, a piece ahead. A session that is busy with a slow viewer polls nothing else, and what it leaves
@@ -78,31 +70,6 @@ fn read(mut answer: AnswerStream) -> mpsc::Receiver<Result<Bytes, BusError>> {
         }
     });
     reader
-}
-
-/// Chunk ids that history has shown.
-#[derive(Clone, Default)]
-struct Shown(Arc<std::sync::Mutex<(HashSet<Uuid>, VecDeque<Uuid>)>>);
-
-impl Shown {
-    /// False when it was shown before.
-    fn insert(&self, id: Uuid) -> bool {
-        let mut shown = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !shown.0.insert(id) {
-            return false;
-        }
-        shown.1.push_back(id);
-        if shown.1.len() > REMEMBERED
-            && let Some(oldest) = shown.1.pop_front()
-        {
-            shown.0.remove(&oldest);
-        }
-        true
-    }
-
-    fn contains(&self, id: Uuid) -> bool {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0.contains(&id)
-    }
 }
 
 /// Chunks being read from history: each after its length (u32, little endian), which is 0 where history could not be read without a gap.
@@ -166,15 +133,12 @@ impl Past {
 mod tests {
     use std::time::Duration;
 
-    use reflow_tracing_bus::{
-        BusErrorKind, DirectoryOptions, HistoryClient, LocalBus, LocalOptions, MemoryDirectory, PullLimits, TailFilter,
-    };
+    use reflow_tracing_bus::{BusErrorKind, HistoryClient, LocalBus, LocalOptions, PullLimits, TailFilter};
     use reflow_tracing_chunk::{HEADER_VERSION, Header};
-    use reflow_tracing_service::Metrics;
     use tokio::time::{Instant, sleep};
+    use uuid::Uuid;
 
     use super::*;
-    use crate::{Capabilities, SessionLimits, SessionMetrics};
 
     fn chunk(number: u128) -> Chunk {
         let chunk_id = Uuid::from_u128(number).as_bytes().to_vec();
@@ -205,18 +169,7 @@ mod tests {
         let limits = PullLimits { max_messages: 1, max_bytes: 1, linger: Duration::ZERO, max_wait: minute };
         let deliveries = consumer.pull(&limits).await.unwrap();
         let tail = bus.tail(TailFilter { tenant: "default".into(), flows: None }).await.unwrap();
-        let capabilities = Capabilities {
-            ingest: None,
-            history: Some(Arc::new(Silent)),
-            tail: None,
-            directory: Arc::new(MemoryDirectory::new(DirectoryOptions::default())),
-            figures: Arc::new(|| serde_json::Value::Null),
-            durable: true,
-            service: "reflow-test",
-        };
-        let metrics = SessionMetrics::register(&Metrics::try_new("test").unwrap()).unwrap();
-        let limits = SessionLimits { history_timeout: Duration::from_secs(30), ..SessionLimits::default() };
-        let shared = Shared::new(capabilities, limits, metrics);
+        let shared = Shared::for_test(Some(Arc::new(Silent)));
         tokio::spawn(async move {
             sleep(Duration::from_secs(20)).await;
             for delivery in deliveries {
@@ -228,14 +181,6 @@ mod tests {
         assert_eq!((refusal.reason, began.elapsed().as_secs()), ("history_timeout", 30));
         // It was the writers' turn first, and history's then.
         published.await.unwrap().unwrap();
-    }
-
-    #[test]
-    fn only_the_newest_ids_are_remembered() {
-        let shown = Shown::default();
-        let ids: Vec<Uuid> = (0..REMEMBERED as u128 + 10).map(Uuid::from_u128).collect();
-        assert!(ids.iter().all(|id| shown.insert(*id)));
-        assert!(!shown.contains(ids[0]) && shown.contains(ids[10]));
     }
 
     #[tokio::test]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use reflow_tracing_bus::TailItem;
 use reflow_tracing_protocol::wire::{BatchFrame, BatchHeader, Code, Response, SubscribeRequest};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use uuid::Uuid;
 
 use super::{Done, Session, Waited};
 use crate::answer::{Answer, Refusal, text};
@@ -18,7 +20,8 @@ use crate::clock::now_us;
 use crate::dispatch::{self, Action, Understood};
 use crate::flow::Flow;
 use crate::gather::Item;
-use crate::live::Subscription;
+use crate::live::{Subscription, View};
+use crate::outgoing::SendError;
 use crate::publish::no_ingest;
 use crate::question::ask;
 use crate::store_trace::store_trace;
@@ -171,10 +174,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
 
     /// Opening waits for history where it is asked for `since`; the frame counts until then. What an open one keeps of it is little,
     /// see [`dispatch::MAX_SUBSCRIBE_BYTES`].
-    fn subscribe(&mut self, request: SubscribeRequest, dialect: Dialect, taken: Option<Taken>) {
+    fn subscribe(&mut self, mut request: SubscribeRequest, dialect: Dialect, taken: Option<Taken>) {
         let shared = Arc::clone(&self.shared);
+        let given = request.subscription_id.take();
+        let name = (dialect == Dialect::V2).then(|| given.unwrap_or_else(|| Uuid::now_v7().to_string()));
+        let opening = self.subscriptions.opening(name);
         self.place(async move {
-            let opened = Subscription::open(Arc::clone(&shared), request, dialect).await;
+            let opened = Subscription::open(Arc::clone(&shared), request, opening).await;
             drop(taken);
             match opened {
                 Ok(subscription) => Done { subscription: Some(Box::new(subscription)), ..Done::default() },
@@ -188,14 +194,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
 
     /// Takes an opened subscription in and gives its answer. Whether there is room is settled only now, when everything before it has
     /// been: what was sent in one write with it, openings that failed and `Unsubscribe` included, counts as if sent one by one.
-    pub(super) fn admit(&mut self, subscription: Subscription) -> Answer {
+    ///
+    /// Up to the answer, one of the same name shows what it has; from the answer on, the new one does.
+    pub(super) async fn admit(&mut self, subscription: Subscription) -> Result<Answer, SendError> {
+        if let Some((view, items)) = self.subscriptions.last_of(&subscription) {
+            self.show(&view, items).await?;
+        }
         let max = self.shared.limits.max_subscriptions;
         let answer = subscription.answer();
         if self.subscriptions.add(subscription, max) {
-            return answer;
+            return Ok(answer);
         }
         let message = format!("session has {max} subscriptions (max_subscriptions); end some, or open another session");
-        self.refusal(Refusal::new(Code::LimitExceeded, "subscriptions", message), None)
+        Ok(self.refusal(Refusal::new(Code::LimitExceeded, "subscriptions", message), None))
+    }
+
+    /// Sends what items of a tail mean to their subscriber.
+    pub(super) async fn show(&mut self, view: &View, items: Vec<TailItem>) -> Result<(), SendError> {
+        let frames = view.frames(items).await;
+        self.out.frames(frames).await
     }
 
     /// Gives a frame's work its place behind what has been gathered.

@@ -27,9 +27,10 @@ use crate::clients::{self, Reports};
 use crate::close::{Ending, close_marks};
 use crate::flow::{Flow, Flows};
 use crate::gather::{Gather, Gathered};
-use crate::live::{Subscription, Subscriptions};
+use crate::live::Subscription;
 use crate::outgoing::{Outgoing, SendError};
 use crate::pending::Pending;
+use crate::subscriptions::Subscriptions;
 
 /// Frames gathered into one publish at most; more wait for the next.
 const MAX_GATHER_FRAMES: usize = 2_000;
@@ -152,10 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                         }
                     }
                 }
-                (view, items) = self.subscriptions.next(), if !self.subscriptions.is_empty() => {
-                    let frames = view.frames(items).await;
-                    self.out.frames(frames).await?;
-                }
+                (view, items) = self.subscriptions.next(), if !self.subscriptions.is_empty() => self.show(&view, items).await?,
                 () = self.reports.due() => self.out.answer(Reports::question()).await?,
                 _ = ticks.tick() => {
                     if let Some(ending) = self.tick(reading).await? {
@@ -295,7 +293,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         if let Some(id) = done.unsubscribe {
             self.subscriptions.remove(id.as_deref());
         }
-        let admitted = done.subscription.map(|subscription| self.admit(*subscription));
+        let admitted = match done.subscription {
+            Some(subscription) => Some(self.admit(*subscription).await?),
+            None => None,
+        };
         match done.answer.or(admitted) {
             Some(answer) => self.out.feed(answer).await,
             None => Ok(()),
