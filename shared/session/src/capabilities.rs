@@ -38,8 +38,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: SessionMetrics,
     /// Bytes of frames that are not durable yet.
     pub(crate) budget: Budget,
-    /// Bytes being decompressed, and texts that came compressed until they are durable. Apart from `budget`: who holds bytes there may
-    /// wait for room here, and never the other way round, so that no frame waits for its own decompression.
+    /// Bytes being decompressed, and texts of events and traces that came compressed until they are durable. Apart from `budget`: who holds
+    /// bytes there may wait for room here, and never the other way round, so that no frame waits for its own decompression.
     pub(crate) decompression: Budget,
     /// Bytes of large answers: while one is gathered as many as it may have, then as many as are still to be sent.
     pub(crate) answers: Budget,
@@ -51,12 +51,15 @@ pub(crate) struct Shared {
 const HEADER_ROOM_BYTES: usize = 96 << 10;
 /// Answers of the largest size that are held at once, process-wide.
 const LARGEST_ANSWERS: usize = 2;
+/// Requests of the largest size that are decompressed at once, process-wide: no frame needs the whole room, which it would get only when nobody
+/// else has any.
+const LARGEST_DECOMPRESSED: usize = 2;
 
 impl Shared {
     pub(crate) fn new(capabilities: Capabilities, limits: SessionLimits, metrics: SessionMetrics) -> Self {
         Self {
             budget: Budget::new(limits.byte_budget),
-            decompression: Budget::new(limits.max_decompressed_bytes),
+            decompression: Budget::new(LARGEST_DECOMPRESSED * limits.max_decompressed_bytes),
             answers: Budget::new(LARGEST_ANSWERS * limits.max_answer_bytes),
             statuses: StatusCache::default(),
             seen_flows: SeenFlows::default(),

@@ -3,20 +3,17 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use reflow_tracing_protocol::codec::{Codec, CodecError};
+use reflow_tracing_protocol::codec::Codec;
 use reflow_tracing_protocol::wire::{
     BatchFrame, BatchHeader, ClientReport, Code, Request, RequestError, StartTrace, SubscribeRequest,
 };
 use reflow_tracing_protocol::{ExecutionStatus, FlowTrace};
 use serde_json::value::RawValue;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use crate::answer::Refusal;
 use crate::ask::Ask;
-use crate::batch::{check_length, over_decompressed};
-use crate::budget::Taken;
-use crate::capabilities::Shared;
+use crate::batch::check_length;
 
 /// Largest `Subscribe`. Its filters are kept, outside of the byte budget, for as long as the subscription is open; a thousand ids fit.
 pub(crate) const MAX_SUBSCRIBE_BYTES: usize = 64 << 10;
@@ -148,38 +145,6 @@ pub(crate) fn batch(frame: &Bytes) -> Result<Understood, Refusal> {
         .map_err(|error| Refusal::new(Code::SerializationError, "batch_frame", error.to_string()))?;
     let payload = frame.slice_ref(payload);
     Ok(Understood { action: Action::Batch { header, payload }, request: "RecordBatch", older: false })
-}
-
-/// Any other binary frame is a compressed request. Its text comes with the room that it takes from then on.
-pub(crate) async fn decompress(shared: &Shared, frame: &Bytes) -> Result<(Utf8Bytes, Option<Taken>), Refusal> {
-    let limits = &shared.limits;
-    let codec = Codec::sniff(frame).unwrap_or(limits.request_codec);
-    let max = limits.max_decompressed_bytes;
-    // How large it will be is not told. A first try with what is usual spares the others' room.
-    let usual = frame.len().saturating_mul(16).clamp(64 << 10, max);
-    for room in [usual, max] {
-        let taken = shared.decompression.take(room).await;
-        match codec.decompress(frame, room, 0) {
-            Ok(raw) => {
-                let mut text = String::from_utf8(raw).map_err(|error| {
-                    Refusal::new(Code::SerializationError, "utf8", format!("decompressed frame is not UTF-8: {error}"))
-                })?;
-                // What the decompressor made room for and did not use is given back, in memory as in the budget.
-                text.shrink_to_fit();
-                let taken = taken.map(|taken| taken.trimmed(text.len()));
-                return Ok((text.into(), taken));
-            }
-            Err(CodecError::TooLarge { .. }) => {}
-            Err(error) => {
-                let message = format!(
-                    "binary frame is no compressed request: {error}; known are zstd, gzip and lz4 (by magic number), else {}",
-                    limits.request_codec.name()
-                );
-                return Err(Refusal::new(Code::SerializationError, "compressed_frame", message));
-            }
-        }
-    }
-    Err(over_decompressed(max))
 }
 
 /// Where a part lies in the whole it was borrowed from.

@@ -15,6 +15,7 @@ mod capabilities;
 mod clients;
 mod clock;
 mod close;
+mod compressed;
 mod cut;
 mod dispatch;
 mod filter;

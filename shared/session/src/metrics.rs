@@ -48,7 +48,7 @@ const BUDGET: MetricDoc =
 const DECOMPRESSED: MetricDoc = MetricDoc::gauge(
     "reflow_session_decompressed_bytes",
     &[],
-    "bytes being decompressed, and of requests that came compressed, of the room that sessions share for them",
+    "bytes being decompressed, and of events and traces that came compressed, of the room that sessions share for them",
 );
 const VIEWERS: MetricDoc = MetricDoc::gauge("reflow_session_live_viewers", &[], "live subscriptions open now");
 const LIVE_EVENTS: MetricDoc =

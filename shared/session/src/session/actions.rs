@@ -17,6 +17,7 @@ use crate::ask::Dialect;
 use crate::batch::{Batch, check_name};
 use crate::budget::Taken;
 use crate::clock::now_us;
+use crate::compressed::{self, Decompressed};
 use crate::dispatch::{self, Action, Understood};
 use crate::flow::Flow;
 use crate::gather::Item;
@@ -30,13 +31,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     /// Gives a message its place.
     pub(super) fn take(&mut self, message: Message, taken: Option<Taken>) {
         match message {
-            Message::Text(frame) => match dispatch::text(&frame) {
-                Ok(understood) => self.act(understood, Some(frame), taken),
-                Err(refusal) => {
-                    let answer = self.refusal(refusal, dispatch::request_id(&frame));
-                    self.ready(answer);
-                }
-            },
+            Message::Text(frame) => {
+                let understood = dispatch::text(&frame);
+                self.read(frame, understood, taken);
+            }
             Message::Binary(frame) if self.v2 && BatchFrame::matches(&frame) => match dispatch::batch(&frame) {
                 Ok(understood) => self.act(understood, None, taken),
                 Err(refusal) => self.refuse(refusal),
@@ -46,10 +44,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 let shared = Arc::clone(&self.shared);
                 self.waiting = Some(
                     async move {
-                        // Until then; the text has room of its own.
-                        let _compressed = taken;
-                        match dispatch::decompress(&shared, &frame).await {
-                            Ok((text, taken)) => Waited::Message(Message::Text(text), taken),
+                        match compressed::read(&shared, frame, taken).await {
+                            Ok(decompressed) => Waited::Decompressed(Box::new(decompressed)),
                             Err(refusal) => Waited::Refused(refusal),
                         }
                     }
@@ -64,7 +60,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         self.waiting = None;
         match waited {
             Waited::Message(message, taken) => self.take(message, taken),
+            Waited::Decompressed(decompressed) => {
+                let Decompressed { text, understood, taken } = *decompressed;
+                self.read(text, understood, taken);
+            }
             Waited::Refused(refusal) => self.refuse(refusal),
+        }
+    }
+
+    fn read(&mut self, frame: Utf8Bytes, understood: Result<Understood, Refusal>, taken: Option<Taken>) {
+        match understood {
+            Ok(understood) => self.act(understood, Some(frame), taken),
+            Err(refusal) => {
+                let answer = self.refusal(refusal, dispatch::request_id(&frame));
+                self.ready(answer);
+            }
         }
     }
 

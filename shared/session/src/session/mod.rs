@@ -25,6 +25,7 @@ use crate::budget::Taken;
 use crate::capabilities::Shared;
 use crate::clients::{self, Reports};
 use crate::close::{Ending, close_marks};
+use crate::compressed::Decompressed;
 use crate::flow::{Flow, Flows};
 use crate::gather::{Gather, Gathered};
 use crate::live::Subscription;
@@ -46,6 +47,7 @@ type Waiting = BoxFuture<'static, Waited>;
 /// A frame that had to wait: for the byte budget, or to be decompressed.
 enum Waited {
     Message(Message, Option<Taken>),
+    Decompressed(Box<Decompressed>),
     Refused(Refusal),
 }
 

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, stream};
 use reflow_tracing_bus::{AnswerStream, BusError, HistoryClient, Patience};
 use reflow_tracing_protocol::codec::Codec;
+use reflow_tracing_protocol::wire::{BatchFrame, BatchHeader};
 use reflow_tracing_session::SessionLimits;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
-use crate::support::{Client, Fixture, event, record, recorded, start};
+use crate::support::{Client, Fixture, event, large_event, record, recorded, start};
 
 const HELD: &str = "reflow_session_budget_bytes";
 const DECOMPRESSED: &str = "reflow_session_decompressed_bytes";
@@ -110,29 +111,96 @@ async fn a_subscription_counts_until_it_is_open_and_is_small_then() {
     client.is_well().await;
 }
 
+fn compressed(request: &Value) -> (usize, Message) {
+    let text = request.to_string();
+    (text.len(), Message::binary(Codec::Zstd.compress(text.as_bytes(), 1).unwrap()))
+}
+
 /// What a small frame became counts for as long as it is held, and others wait for room to decompress theirs.
 #[tokio::test]
-async fn a_decompressed_request_counts_until_it_is_answered_and_others_wait() {
-    let (open, history) = watch::channel(false);
+async fn decompressed_events_count_until_they_are_durable_and_others_wait() {
     let limits = SessionLimits { max_decompressed_bytes: 1 << 20, ..Default::default() };
-    let fixture = Fixture::with_history(limits, Arc::new(SlowHistory(history))).await;
-    let question = json!({"GetFlowVersions": {"flow_id": "n".repeat(800_000)}}).to_string();
-    let compressed = Message::binary(Codec::Zstd.compress(question.as_bytes(), 1).unwrap());
-    let (mut first, mut second) = (fixture.v1().await, fixture.v2().await);
-    first.0.send(compressed.clone()).await.unwrap();
-    fixture.becomes(DECOMPRESSED, question.len() as f64).await;
-    assert_eq!(fixture.value("reflow_session_frames_total{request=\"GetFlowVersions\"}"), 1.0);
-    second.0.send(compressed.clone()).await.unwrap();
-    // The second is held as it came, and the first as it is.
-    fixture.becomes(HELD, compressed.len() as f64).await;
-    assert_eq!(fixture.value("reflow_session_frames_total{request=\"GetFlowVersions\"}"), 1.0);
-    open.send(true).unwrap();
-    for client in [&mut first, &mut second] {
-        assert_eq!(client.receive().await, json!({}));
+    let fixture = Fixture::with(limits, true).await;
+    fixture.gate.send(false).unwrap();
+    let (bytes, frame) = compressed(&record(Uuid::new_v4(), &large_event(1_000_000)));
+    let mut clients = [fixture.v1().await, fixture.v1().await, fixture.v1().await];
+    for (client, decompressed) in clients.iter_mut().zip([bytes, 2 * bytes, 2 << 20]) {
+        client.0.send(frame.clone()).await.unwrap();
+        fixture.becomes(DECOMPRESSED, decompressed as f64).await;
+    }
+    // Two are held as they are; the third as it came, and it is given what becomes free.
+    fixture.becomes(HELD, frame.len() as f64).await;
+    assert_eq!(fixture.value("reflow_session_frames_total{request=\"RecordEvent\"}"), 2.0);
+    fixture.gate.send(true).unwrap();
+    for client in &mut clients {
+        assert_eq!(client.receive().await, recorded());
     }
     for series in [DECOMPRESSED, HELD] {
         fixture.becomes(series, 0.0).await;
     }
+}
+
+/// Its answer may wait for somebody who reads slowly. What others have to decompress does not.
+#[tokio::test]
+async fn a_compressed_question_keeps_no_room_from_others() {
+    let (open, history) = watch::channel(false);
+    let limits = SessionLimits { max_decompressed_bytes: 1 << 20, ..Default::default() };
+    let fixture = Fixture::with_history(limits, Arc::new(SlowHistory(history))).await;
+    let mut asking = Vec::new();
+    // The last is small and expands beyond what is tried first.
+    for name in ["n".repeat(800_000), "n".repeat(700_000), " ".repeat(900_000)] {
+        let mut client = fixture.v1().await;
+        let (bytes, frame) = compressed(&json!({"GetFlowVersions": {"flow_id": name}}));
+        let held = fixture.value(HELD);
+        client.0.send(frame).await.unwrap();
+        fixture.becomes(HELD, held + bytes as f64).await;
+        asking.push(client);
+    }
+    fixture.becomes(DECOMPRESSED, 0.0).await;
+
+    let events = json!([event("a").1]).to_string();
+    let header = BatchHeader {
+        batch_id: Uuid::now_v7(),
+        trace_id: Uuid::new_v4(),
+        flow_id: None,
+        flow_name: None,
+        client_id: "c".into(),
+        sequence: 0,
+        dropped: 0,
+        codec: Codec::Zstd,
+        raw_size: events.len() as u32,
+    };
+    let payload = Codec::Zstd.compress(events.as_bytes(), 1).unwrap();
+    let mut program = fixture.v2().await;
+    program.0.send(Message::binary(BatchFrame { header, payload: &payload }.encode())).await.unwrap();
+    assert_eq!(program.receive().await["BatchRecorded"]["accepted"], 1);
+    open.send(true).unwrap();
+    for client in &mut asking {
+        assert_eq!(client.receive().await, json!({}));
+    }
+    fixture.becomes(HELD, 0.0).await;
+}
+
+#[tokio::test]
+async fn a_compressed_question_of_over_a_mebibyte_is_refused() {
+    let (fixture, _open, mut client) = asking().await;
+    let (_, frame) = compressed(&json!({"GetFlowVersions": {"flow_id": "n".repeat(1 << 20)}}));
+    client.0.send(frame).await.unwrap();
+    let refused = client.receive().await;
+    assert_eq!(refused["Error"]["code"], "LimitExceeded", "{refused}");
+    for series in [DECOMPRESSED, HELD] {
+        fixture.becomes(series, 0.0).await;
+    }
+    client.is_well().await;
+}
+
+#[tokio::test]
+async fn a_small_max_decompressed_bytes_leaves_room_for_small_requests() {
+    let limits = SessionLimits { max_decompressed_bytes: 1_024, ..Default::default() };
+    let fixture = Fixture::with(limits, true).await;
+    let mut client = fixture.v2().await;
+    client.0.send(compressed(&json!("Ping")).1).await.unwrap();
+    assert_eq!(client.receive().await, json!("Pong"));
 }
 
 /// A frame may wait for bytes that its own session holds: a drain sees both through.

@@ -181,6 +181,13 @@ pub(crate) fn event(actor: &str) -> (Uuid, Value) {
     (event.event_id.0, serde_json::to_value(event).unwrap())
 }
 
+/// One of about so many bytes.
+pub(crate) fn large_event(bytes: usize) -> Value {
+    let (_, mut event) = event("a");
+    event["data"]["custom_attributes"]["x"] = json!("n".repeat(bytes));
+    event
+}
+
 pub(crate) fn record(trace_id: Uuid, event: &Value) -> Value {
     json!({"RecordEvent": {"trace_id": trace_id, "event": event}})
 }
