@@ -20,6 +20,7 @@ pub(crate) struct Pending<T> {
 }
 
 /// When everything before a piece of work has come out and been dealt with.
+#[derive(Clone)]
 pub(crate) struct Turn {
     place: u64,
     done: watch::Receiver<u64>,

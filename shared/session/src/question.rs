@@ -27,7 +27,8 @@ use crate::pending::Turn;
 /// Answers up to this size are gathered freely.
 const LARGE_BYTES: usize = 1 << 20;
 
-/// Asks, and answers in any case within `history_timeout`; a large answer, within as long from its turn on.
+/// Asks, and answers in any case within `history_timeout`; a large answer, which waits for its turn, within as long from that on. So what stands
+/// behind it waits no longer for it.
 pub(crate) async fn ask(
     shared: Arc<Shared>,
     dialect: Dialect,
@@ -83,22 +84,31 @@ pub(crate) fn encode(
     question.map(Bytes::from).map_err(|error| Refusal::new(Code::InternalError, "question", error.to_string()))
 }
 
-async fn whole(shared: &Shared, question: Bytes, mut turn: Turn) -> Result<Pieces, Refusal> {
-    let patience = shared.limits.history_timeout;
-    let late = |_| late(&shared.limits);
+async fn whole(shared: &Shared, question: Bytes, turn: Turn) -> Result<Pieces, Refusal> {
+    let mut its_turn = turn.clone();
+    let too_late = async {
+        its_turn.come().await;
+        tokio::time::sleep(shared.limits.history_timeout).await;
+    };
+    tokio::select! {
+        biased;
+        outcome = in_turn(shared, question, turn) => outcome,
+        () = too_late => Err(late(&shared.limits)),
+    }
+}
+
+async fn in_turn(shared: &Shared, question: Bytes, mut turn: Turn) -> Result<Pieces, Refusal> {
     let first = gather(shared, question.clone(), &turn, None);
-    if let Some(pieces) = tokio::time::timeout(patience, first).await.map_err(late)?? {
+    let first = tokio::time::timeout(shared.limits.history_timeout, first).await;
+    if let Some(pieces) = first.map_err(|_| late(&shared.limits))?? {
         return Ok(pieces);
     }
     let gone = || Refusal::new(Code::InternalError, "question", "the session has ended");
     if !turn.come().await {
         return Err(gone());
     }
-    let again = async {
-        let room = shared.answers.take(shared.limits.max_answer_bytes).await;
-        gather(shared, question, &turn, room).await
-    };
-    tokio::time::timeout(patience, again).await.map_err(late)??.ok_or_else(gone)
+    let room = shared.answers.take(shared.limits.max_answer_bytes).await;
+    gather(shared, question, &turn, room).await?.ok_or_else(gone)
 }
 
 /// The whole answer; `None` for a large one that has no `room`, and there is none to be had at once or it is not its turn.
@@ -154,5 +164,59 @@ pub(crate) fn unanswered(limits: &SessionLimits, error: BusError) -> Refusal {
             Refusal::new(Code::LimitExceeded, "question_size", format!("too large for the bus: {}", error.reason))
         }
         _ => Refusal::new(Code::InternalError, "history_failed", "history could not be read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::stream;
+    use reflow_tracing_bus::{AnswerStream, HistoryClient};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::pending::Pending;
+
+    const THINKS: Duration = Duration::from_secs(20);
+
+    /// Answers at length, after a while.
+    struct Slow;
+
+    #[async_trait::async_trait]
+    impl HistoryClient for Slow {
+        async fn ask(&self, _: Bytes, _: Patience) -> Result<AnswerStream, BusError> {
+            sleep(THINKS).await;
+            Ok(stream::iter([Ok(Bytes::from(vec![b' '; 2 * LARGE_BYTES]))]).boxed())
+        }
+    }
+
+    /// Asks a session's second question while others have all the room; the seconds until it was refused, and why. The first is answered after `first`.
+    async fn refused(first: Duration) -> (u64, &'static str) {
+        let shared = Shared::for_test(Some(Arc::new(Slow)));
+        let _others = shared.answers.take(usize::MAX).await;
+        let mut pending = Pending::default();
+        pending.push(sleep(first));
+        let turn = pending.next_turn();
+        let began = Instant::now();
+        let session = async {
+            pending.next().await;
+            pending.next().await;
+            std::future::pending::<()>().await;
+        };
+        let refusal = tokio::select! {
+            outcome = whole(&shared, Bytes::new(), turn) => outcome.err().unwrap(),
+            () = session => unreachable!(),
+        };
+        (began.elapsed().as_secs(), refusal.reason)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stands_behind_a_large_answer_waits_for_it_no_longer_than_history_timeout() {
+        // From the question on, whose turn has come; and from its turn on, which came while it was asked, and later.
+        for first in [0, 10, 25] {
+            let limit = first + 30;
+            assert_eq!(refused(Duration::from_secs(first)).await, (limit, "history_timeout"));
+        }
     }
 }
