@@ -149,7 +149,7 @@ async fn upgrade(
     let already_read = parts.read_buf.to_vec();
     let socket = WebSocketStream::from_partially_read(io, already_read, Role::Server, Some(config)).await;
     let out = Outgoing::new(socket, Arc::clone(shared));
-    Some(Session::new(Arc::clone(shared), out, v2).run(stop).boxed())
+    Some(Session::new(Arc::clone(shared), out, v2, stop).run().boxed())
 }
 
 /// Whether a header, given once or several times, lists a token.

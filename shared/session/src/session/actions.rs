@@ -219,10 +219,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         Ok(self.refusal(Refusal::new(Code::LimitExceeded, "subscriptions", message), None))
     }
 
-    /// Sends what items of a tail mean to their subscriber.
+    /// Sends what items of a tail mean to their subscriber. A server that stops does not wait for a viewer: what he has not taken by then he
+    /// misses like everything after it.
     pub(super) async fn show(&mut self, view: &View, items: Vec<TailItem>) -> Result<(), SendError> {
-        let frames = view.frames(items).await;
-        self.out.frames(frames).await
+        let stop = self.stop.clone();
+        // Given up between two frames, never within one.
+        let shown = stop.run_until_cancelled(async {
+            let frames = view.frames(items).await;
+            self.out.frames(frames).await
+        });
+        shown.await.unwrap_or(Ok(()))
     }
 
     /// Gives a frame's work its place behind what has been gathered.

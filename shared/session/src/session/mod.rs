@@ -88,10 +88,12 @@ pub(crate) struct Session<S> {
     last_seen: Instant,
     /// When we last kept the peer from sending.
     last_paused: Instant,
+    stop: CancellationToken,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
-    pub(crate) fn new(shared: Arc<Shared>, out: Outgoing<S>, v2: bool) -> Self {
+    /// One that ends when the server stops.
+    pub(crate) fn new(shared: Arc<Shared>, out: Outgoing<S>, v2: bool, stop: CancellationToken) -> Self {
         let now = Instant::now();
         Self {
             shared,
@@ -108,12 +110,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             reports: Reports::default(),
             last_seen: now,
             last_paused: now,
+            stop,
         }
     }
 
     /// Serves until the peer goes, a limit ends the session, or `stop`.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> Ending {
-        let ending = match self.serve(&stop).await {
+    pub(crate) async fn run(mut self) -> Ending {
+        let ending = match self.serve().await {
             Ok(ending) => ending,
             Err(SendError::Slow) => Ending::Slow,
             Err(SendError::Gone) => Ending::Peer,
@@ -123,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         ending
     }
 
-    async fn serve(&mut self, stop: &CancellationToken) -> Result<Ending, SendError> {
+    async fn serve(&mut self) -> Result<Ending, SendError> {
         if self.v2 {
             let limits = self.shared.limits.announced();
             self.out.answer(text(&Response::Welcome { limits })).await?;
@@ -135,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
         let gathers = Arc::clone(&self.gathers);
+        let stop = self.stop.clone();
         loop {
             self.launch_gather(false);
             let reading = self.may_read();

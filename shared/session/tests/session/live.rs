@@ -1,9 +1,13 @@
 //! Live subscriptions and their filters.
 
+use std::time::Duration;
+
+use reflow_tracing_session::SessionLimits;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
-use crate::support::{Client, Fixture, event, record, recorded, start};
+use crate::support::{Client, Fixture, event, large_event, record, recorded, start};
 
 async fn subscribe(client: &mut Client, filters: Value) {
     let mut all = json!({"flow_ids": null, "actor_ids": null, "event_types": null, "status_filter": null});
@@ -134,4 +138,29 @@ async fn an_end_is_no_end_of_what_came_before_it() {
     }
     running.is_well().await;
     completed.is_well().await;
+}
+
+/// He misses what comes after the end anyway. Everybody else is answered.
+#[tokio::test]
+async fn a_drain_waits_for_no_viewer_who_does_not_read() {
+    let limits = SessionLimits { drain_timeout: Duration::from_secs(5), ..SessionLimits::default() };
+    let fixture = Fixture::with(limits, true).await;
+    let mut viewer = fixture.v1().await;
+    subscribe(&mut viewer, json!({})).await;
+    let mut program = fixture.v2().await;
+    // More than sockets hold.
+    for sequence in 0..64 {
+        let events: Vec<Value> = (0..10).map(|_| large_event(60_000)).collect();
+        let batch = json!({"RecordBatch": {"batch_id": Uuid::now_v7(), "trace_id": Uuid::new_v4(), "client_id": "c",
+            "sequence": sequence, "dropped": 0, "events": events}});
+        assert_eq!(program.ask(&batch).await["BatchRecorded"]["accepted"], 10);
+    }
+    fixture.gate.send(false).unwrap();
+    program.send(&json!({"EndTrace": {"trace_id": Uuid::new_v4(), "status": "Completed"}})).await;
+    fixture.becomes("reflow_session_frames_total{request=\"EndTrace\"}", 1.0).await;
+    fixture.stop.cancel();
+    fixture.gate.send(true).unwrap();
+    assert_eq!(program.receive().await, recorded());
+    assert!(matches!(program.message().await, Some(Message::Close(_))));
+    assert_eq!(fixture.served.await.unwrap().sessions_cut, 0);
 }
