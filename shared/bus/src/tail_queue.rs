@@ -48,7 +48,6 @@ pub(crate) fn tail_queue<T>(limits: TailLimits, stats: &Arc<BusStats>) -> (TailW
     let shared = Arc::new(Shared {
         limits,
         stats: Arc::clone(stats),
-        _gauge: Gauge::up(stats, |stats| &stats.tails),
         state: Mutex::new(State {
             queue: VecDeque::new(),
             messages: 0,
@@ -59,16 +58,19 @@ pub(crate) fn tail_queue<T>(limits: TailLimits, stats: &Arc<BusStats>) -> (TailW
             closed: false,
         }),
     });
-    (TailWriter(Arc::clone(&shared)), TailReader(shared))
+    (TailWriter(Arc::clone(&shared)), TailReader { shared, _gauge: Gauge::up(stats, |stats| &stats.tails) })
 }
 
 pub(crate) struct TailWriter<T>(Arc<Shared<T>>);
-pub(crate) struct TailReader<T>(Arc<Shared<T>>);
+pub(crate) struct TailReader<T> {
+    shared: Arc<Shared<T>>,
+    /// A tail is open for as long as somebody reads.
+    _gauge: Gauge,
+}
 
 struct Shared<T> {
     limits: TailLimits,
     stats: Arc<BusStats>,
-    _gauge: Gauge,
     state: Mutex<State<T>>,
 }
 
@@ -169,9 +171,9 @@ impl<T> Drop for TailWriter<T> {
 
 impl<T> Drop for TailReader<T> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         state.closed = true;
-        state.queue.clear();
+        state.queue = VecDeque::new();
     }
 }
 
@@ -188,7 +190,7 @@ impl<T> Stream for TailReader<T> {
     type Item = Taken<T>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         match state.queue.pop_front() {
             Some(Slot::Item(item, size)) => {
                 state.messages -= 1;

@@ -27,7 +27,11 @@ impl Tails {
 
     pub(super) fn open(&self, filter: TailFilter) -> BoxStream<'static, TailItem> {
         let (writer, reader) = tail_queue(self.limits, &self.stats);
-        self.change(|open| open.push((filter, writer)));
+        // Where nothing is committed, nobody else notices who has left.
+        self.change(|open| {
+            open.retain(|(_, writer)| !writer.is_closed());
+            open.push((filter, writer));
+        });
         let items = reader.map(|taken| match taken {
             Taken::Item(chunk) => TailItem::Chunk(chunk),
             Taken::Missed(missed) => TailItem::Missed(missed),
@@ -56,5 +60,25 @@ impl Tails {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut open);
         self.count.store(open.len(), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    #[test]
+    fn readers_that_left_leave_nothing_though_nothing_is_committed() {
+        let stats = Arc::new(BusStats::default());
+        let open_tails = |tails: &AtomicU64| tails.load(Ordering::Relaxed);
+        let tails = Tails::new(TailLimits::default(), Arc::clone(&stats));
+        let readers: Vec<_> = (0..100).map(|_| tails.open(TailFilter::tenant("default"))).collect();
+        assert_eq!(open_tails(&stats.tails), 100);
+        drop(readers);
+        assert_eq!(open_tails(&stats.tails), 0, "told as soon as they have left");
+        let _reader = tails.open(TailFilter::tenant("default"));
+        assert_eq!((open_tails(&stats.tails), tails.count.load(Ordering::Relaxed)), (1, 1));
     }
 }
