@@ -30,7 +30,7 @@ impl TailLimits {
 }
 
 impl Default for TailLimits {
-    /// 1,024 chunks and 8 MiB: some seconds of a busy flow, and a hundred stuck viewers stay under a gigabyte.
+    /// 1,024 chunks and 8 MiB: some seconds of a busy flow. A hundred stuck viewers keep 800 MiB at worst, beside what is being sent to them.
     fn default() -> Self {
         Self { max_messages: 1024, max_bytes: 8 << 20 }
     }

@@ -41,6 +41,9 @@ pub(crate) struct Shared {
     /// Bytes being decompressed, and texts of events and traces that came compressed until they are durable. Apart from `budget`: who holds
     /// bytes there may wait for room here, and never the other way round, so that no frame waits for its own decompression.
     pub(crate) decompression: Budget,
+    /// Bytes of chunks opened for live viewers. Apart from `decompression`: who waits for room here may hold some there. Nobody who has some waits
+    /// for anything.
+    pub(crate) opened: Budget,
     /// Bytes of large answers: while one is gathered as many as it may have, then as many as are still to be sent.
     pub(crate) answers: Budget,
     pub(crate) statuses: StatusCache,
@@ -60,6 +63,7 @@ impl Shared {
         Self {
             budget: Budget::new(limits.byte_budget),
             decompression: Budget::new(LARGEST_DECOMPRESSED * limits.max_decompressed_bytes),
+            opened: Budget::new(limits.max_decompressed_bytes),
             answers: Budget::new(LARGEST_ANSWERS * limits.max_answer_bytes),
             statuses: StatusCache::default(),
             seen_flows: SeenFlows::default(),

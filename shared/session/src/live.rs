@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, Refusal, text};
 use crate::ask::Dialect;
+use crate::budget::Taken;
 use crate::capabilities::Shared;
 use crate::filter::EventFilter;
 use crate::shown::Shown;
@@ -39,14 +40,27 @@ pub(crate) struct View {
     shared: Arc<Shared>,
 }
 
-/// A chunk on its way to the subscriber.
-struct Passing {
-    /// Among the frames.
-    place: usize,
-    chunk: Arc<Chunk>,
-    /// The trace's status as the chunk passed, where that was seen.
-    status: Option<ExecutionStatus>,
+/// What is on its way to the subscriber.
+pub(crate) enum Passing {
+    /// With the trace's status as it passed, where that was seen.
+    Chunk(Arc<Chunk>, Option<ExecutionStatus>),
+    Missed(Option<u64>),
 }
+
+/// Some of a chunk's events, as frames.
+#[derive(Default)]
+pub(crate) struct Slice {
+    pub(crate) frames: Vec<Utf8Bytes>,
+    /// What large ones hold of the room for large answers, until they are sent.
+    pub(crate) room: Vec<Taken>,
+    /// The event at which to go on.
+    pub(crate) next: Option<usize>,
+}
+
+/// Frames of a chunk's events that are made in one go: what a viewer who does not read holds of it. The chunk is opened anew for the next.
+const SLICE_BYTES: usize = 4 << 20;
+/// Frames above this take room that all sessions share.
+const LARGE_BYTES: usize = 1 << 20;
 
 /// What was stored before a tail was opened is in one that is open already within this time, though its messages were still on their way.
 const ON_ITS_WAY: Duration = Duration::from_millis(50);
@@ -91,10 +105,16 @@ impl View {
         Self { name, filter, ends: SeenEnds::default(), shared }
     }
 
-    /// What the items mean to the subscriber.
-    pub(crate) async fn frames(&self, items: Vec<TailItem>) -> Vec<Utf8Bytes> {
-        let mut chunks = Vec::new();
-        let mut frames = Vec::new();
+    /// One who wants everything.
+    #[cfg(test)]
+    pub(crate) fn for_test(name: Option<String>) -> Self {
+        use reflow_tracing_protocol::SubscriptionFilters;
+        let filters = SubscriptionFilters { flow_ids: None, actor_ids: None, event_types: None, status_filter: None };
+        Self::new(name, EventFilter::new(filters), Arc::new(Shared::for_test(None)))
+    }
+
+    /// What of the items the subscriber is to see.
+    pub(crate) async fn pass(&self, items: Vec<TailItem>) -> Vec<Passing> {
         if self.filter.by_flow() {
             let headers = items.iter().filter_map(|item| match item {
                 TailItem::Chunk(chunk) => Some(&chunk.header),
@@ -102,30 +122,23 @@ impl View {
             });
             self.shared.seen_flows.learn(&self.shared, headers).await;
         }
-        for item in items {
-            match item {
-                TailItem::Chunk(chunk) => {
-                    let status = self.pass(&chunk.header);
-                    let flow = self.filter.by_flow().then(|| self.shared.seen_flows.of(&chunk.header)).flatten();
-                    if self.filter.header(&chunk.header, flow.as_ref()) {
-                        chunks.push(Passing { place: frames.len(), chunk, status });
-                        frames.push(Vec::new());
-                    }
-                }
-                TailItem::Missed(missed) => frames.push(vec![self.missed(missed)]),
+        let passing = items.into_iter().filter_map(|item| match item {
+            TailItem::Chunk(chunk) => {
+                let status = self.status(&chunk.header);
+                let flow = self.filter.by_flow().then(|| self.shared.seen_flows.of(&chunk.header)).flatten();
+                self.filter.header(&chunk.header, flow.as_ref()).then_some(Passing::Chunk(chunk, status))
             }
-        }
+            TailItem::Missed(missed) => Some(Passing::Missed(missed)),
+        });
+        let mut passing = passing.collect();
         if self.filter.by_status() {
-            self.judge(&mut chunks).await;
+            self.judge(&mut passing).await;
         }
-        for Passing { place, chunk, .. } in chunks {
-            frames[place] = self.events(&chunk);
-        }
-        frames.into_iter().flatten().collect()
+        passing
     }
 
     /// Notes the chunk's marks; the status of its trace as far as this subscription has seen it end.
-    fn pass(&self, header: &Header) -> Option<ExecutionStatus> {
+    fn status(&self, header: &Header) -> Option<ExecutionStatus> {
         if !self.filter.by_status() {
             return None;
         }
@@ -134,30 +147,39 @@ impl View {
     }
 
     /// Leaves the chunks whose trace had a wanted status as they passed.
-    async fn judge(&self, chunks: &mut Vec<Passing>) {
-        for passing in chunks.iter_mut().filter(|passing| passing.status.is_none()) {
-            // Its end came behind it, in the same go.
-            if self.ends.contains(passing.chunk.header.trace_uuid()) {
-                passing.status = Some(ExecutionStatus::Running);
+    async fn judge(&self, passing: &mut Vec<Passing>) {
+        let mut unseen = Vec::new();
+        for passing in &mut *passing {
+            let Passing::Chunk(chunk, status @ None) = passing else { continue };
+            let trace_id = chunk.header.trace_uuid();
+            if self.ends.contains(trace_id) {
+                // Its end came behind it, in the same go.
+                *status = Some(ExecutionStatus::Running);
+            } else {
+                unseen.push(trace_id);
             }
         }
-        let unseen = chunks.iter().filter(|passing| passing.status.is_none());
-        let traces = unseen.map(|passing| passing.chunk.header.trace_uuid()).collect();
-        self.shared.statuses.learn(&self.shared, traces).await;
-        chunks.retain(|Passing { chunk, status, .. }| {
+        self.shared.statuses.learn(&self.shared, unseen).await;
+        passing.retain(|passing| {
+            let Passing::Chunk(chunk, status) = passing else { return true };
             let asked = || self.shared.statuses.get(chunk.header.trace_uuid());
             self.filter.status(&status.clone().or_else(asked).unwrap_or(ExecutionStatus::Running))
         });
     }
 
-    fn events(&self, chunk: &Chunk) -> Vec<Utf8Bytes> {
+    /// The wanted events of a chunk from one on, as many as are made in one go. It is opened in room that is given back before anything is sent:
+    /// none waits for a viewer.
+    pub(crate) async fn events(&self, chunk: &Chunk, from: usize) -> Slice {
         let header = &chunk.header;
         let trace_id = header.trace_uuid();
+        let mut slice = Slice::default();
+        let _opened = self.shared.opened.take(header.raw_size as usize).await;
         let events = match decode_events(header, &chunk.payload) {
             Ok(events) => events,
             Err(error) => {
                 tracing::error!(%error, chunk_id = %header.chunk_uuid(), "live chunk cannot be read");
-                return vec![self.missed(Some(u64::from(header.event_count)))];
+                slice.frames.push(self.missed(Some(u64::from(header.event_count))));
+                return slice;
             }
         };
         let rewrite = if self.name.is_some() { V1Rewrite::None } else { V1Rewrite::of(header) };
@@ -165,13 +187,27 @@ impl View {
             !self.filter.by_event()
                 || serde_json::from_str::<Event<'_>>(raw).is_ok_and(|event| self.filter.event(&event))
         };
-        let frames: Vec<Utf8Bytes> = events
-            .iter()
-            .filter(|(_, raw)| wanted(raw))
-            .filter_map(|(_, raw)| self.notification(trace_id, &rewrite.apply(raw).ok()?))
-            .collect();
-        self.shared.metrics.live_events.inc_by(frames.len() as u64);
-        frames
+        let mut bytes = 0;
+        for (index, (_, raw)) in events.iter().enumerate().skip(from) {
+            if bytes >= SLICE_BYTES {
+                slice.next = Some(index);
+                break;
+            }
+            let frame = || self.notification(trace_id, &rewrite.apply(raw).ok()?);
+            let Some(frame) = wanted(raw).then(frame).flatten() else { continue };
+            bytes += frame.len();
+            if frame.len() <= LARGE_BYTES {
+                slice.frames.push(frame);
+            } else if let Some(taken) = self.shared.answers.try_take(frame.len()) {
+                slice.frames.push(frame);
+                slice.room.push(taken);
+            } else {
+                slice.frames.push(self.missed(Some(1)));
+                continue;
+            }
+            self.shared.metrics.live_events.inc();
+        }
+        slice
     }
 
     fn notification(&self, trace_id: Uuid, raw: &str) -> Option<Utf8Bytes> {
@@ -182,7 +218,7 @@ impl View {
         Some(format!("{{\"EventNotification\":{{\"trace_id\":\"{trace_id}\",\"event\":{raw}{id}}}}}").into())
     }
 
-    fn missed(&self, missed: Option<u64>) -> Utf8Bytes {
+    pub(crate) fn missed(&self, missed: Option<u64>) -> Utf8Bytes {
         self.shared.metrics.live_missed.inc_by(missed.unwrap_or(1));
         let answer = match &self.name {
             Some(id) => text(&Response::Lagged { subscription_id: id.clone(), missed }),
@@ -205,5 +241,60 @@ impl View {
 impl Drop for View {
     fn drop(&mut self) {
         self.shared.metrics.viewers.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reflow_tracing_chunk::{ChunkBuilder, Origin};
+    use reflow_tracing_protocol::TraceEvent;
+    use reflow_tracing_protocol::codec::Codec;
+
+    use super::*;
+
+    /// Of so many events, each of about so many bytes, told apart by the actor's name.
+    fn chunk(events: usize, bytes: usize) -> Chunk {
+        let event = |number| {
+            let mut event = TraceEvent::actor_created(format!("<{number}>"));
+            event.data.custom_attributes.insert("x".into(), "n".repeat(bytes).into());
+            event
+        };
+        let all: Vec<TraceEvent> = (0..events).map(event).collect();
+        let mut builder = ChunkBuilder::new(Uuid::now_v7(), Uuid::now_v7(), "default", 0, Origin::V2Batch);
+        let text = serde_json::to_string(&all).unwrap();
+        assert!(builder.push_array(&text, events).unwrap().is_empty());
+        let payload = Codec::Zstd.compress(text.as_bytes(), 1).unwrap();
+        builder.build_around(payload.into(), Codec::Zstd, text.len())
+    }
+
+    #[tokio::test]
+    async fn a_large_chunk_is_shown_in_slices_and_holds_no_room_between_them() {
+        let (view, chunk) = (View::for_test(None), chunk(200, 60_000));
+        let (mut next, mut shown, mut slices) = (Some(0), 0, 0);
+        while let Some(from) = next {
+            let slice = view.events(&chunk, from).await;
+            assert_eq!(view.shared.opened.in_use(), 0);
+            let bytes: usize = slice.frames.iter().map(|frame| frame.len()).sum();
+            assert!(bytes < SLICE_BYTES + 61_000, "{bytes} bytes in one go");
+            for frame in slice.frames {
+                assert!(frame.contains(&format!("<{shown}>")), "not event {shown}: {:.200}", frame.as_str());
+                shown += 1;
+            }
+            (next, slices) = (slice.next, slices + 1);
+        }
+        assert_eq!((shown, slices), (200, 3));
+    }
+
+    #[tokio::test]
+    async fn large_events_take_room_or_are_missed() {
+        let (view, chunk) = (View::for_test(None), chunk(1, 2 * LARGE_BYTES));
+        let slice = view.events(&chunk, 0).await;
+        let bytes = slice.frames[0].len();
+        assert!(bytes > 2 * LARGE_BYTES);
+        assert_eq!(view.shared.answers.in_use(), bytes);
+        drop(slice);
+        let _others = view.shared.answers.take(usize::MAX).await;
+        let slice = view.events(&chunk, 0).await;
+        assert_eq!(slice.frames, [view.missed(Some(1))]);
     }
 }

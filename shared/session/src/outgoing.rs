@@ -102,14 +102,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Outgoing<S> {
         }
     }
 
-    /// Sends frames of text and flushes.
-    pub(crate) async fn frames(&mut self, frames: Vec<Utf8Bytes>) -> Result<(), SendError> {
-        for frame in frames {
-            self.message(Message::Text(frame)).await?;
-        }
-        self.flush().await
-    }
-
     pub(crate) async fn ping_if_due(&mut self) -> Result<(), SendError> {
         let now = Instant::now();
         if now < self.ping_at {

@@ -18,7 +18,7 @@ use crate::shown::Shown;
 
 /// Chunks looked at in one go: their traces' statuses are asked for together.
 const AT_ONCE: usize = 64;
-/// Bytes of events after which no more chunks are taken into it: what is opened and not yet sent is no more than that and one chunk.
+/// Bytes of events after which no more chunks are taken into it: the others stay in the tail, where they are counted.
 const AT_ONCE_BYTES: usize = 4 << 20;
 /// What a subscription that gives way may have ready, in bytes as on the bus: more than a live tail holds ([`reflow_tracing_bus::TailLimits`]), so that
 /// only a past that is being read is cut.
@@ -160,21 +160,16 @@ mod tests {
     use futures_util::stream::unfold;
     use reflow_tracing_bus::TailFilter;
     use reflow_tracing_chunk::{Chunk, HEADER_VERSION, Header};
-    use reflow_tracing_protocol::SubscriptionFilters;
     use tokio::sync::mpsc::{Sender, channel};
     use uuid::Uuid;
 
     use super::*;
-    use crate::capabilities::Shared;
-    use crate::filter::EventFilter;
 
     /// One of a flow, as the session gets it when it is open; and its tail.
     fn opened(flow: &str, opening: Opening) -> (Subscription, Sender<TailItem>) {
-        let shared = Arc::new(Shared::for_test(None));
-        let filters = SubscriptionFilters { flow_ids: None, actor_ids: None, event_types: None, status_filter: None };
         let (tail, stream) = channel(16);
         let stream = unfold(stream, async |mut stream| stream.recv().await.map(|item| (item, stream)));
-        let view = Arc::new(View::new(opening.name, EventFilter::new(filters), shared));
+        let view = Arc::new(View::for_test(opening.name));
         let live = Some(TailFilter { tenant: "default".into(), flows: Some(vec![flow.into()]) });
         (Subscription { view, stream: stream.boxed(), live, shown: opening.shown }, tail)
     }

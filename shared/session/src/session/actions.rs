@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use reflow_tracing_bus::TailItem;
+use reflow_tracing_chunk::Chunk;
 use reflow_tracing_protocol::wire::{BatchFrame, BatchHeader, Code, Response, SubscribeRequest};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,7 +22,7 @@ use crate::compressed::{self, Decompressed};
 use crate::dispatch::{self, Action, Understood};
 use crate::flow::Flow;
 use crate::gather::Item;
-use crate::live::{Subscription, View};
+use crate::live::{Passing, Slice, Subscription, View};
 use crate::outgoing::SendError;
 use crate::publish::no_ingest;
 use crate::question::ask;
@@ -225,10 +226,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         let stop = self.stop.clone();
         // Given up between two frames, never within one.
         let shown = stop.run_until_cancelled(async {
-            let frames = view.frames(items).await;
-            self.out.frames(frames).await
+            for passing in view.pass(items).await {
+                match passing {
+                    Passing::Missed(missed) => self.out.feed(Answer::Text(view.missed(missed))).await?,
+                    Passing::Chunk(chunk, _) => self.show_events(view, &chunk).await?,
+                }
+            }
+            self.out.flush().await
         });
         shown.await.unwrap_or(Ok(()))
+    }
+
+    async fn show_events(&mut self, view: &View, chunk: &Chunk) -> Result<(), SendError> {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let Slice { frames, room: _until_sent, next: behind } = view.events(chunk, from).await;
+            for frame in frames {
+                self.out.feed(Answer::Text(frame)).await?;
+            }
+            next = behind;
+        }
+        Ok(())
     }
 
     /// Gives a frame's work its place behind what has been gathered.
