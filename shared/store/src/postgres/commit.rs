@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::error::{is_conflict, is_missing_partition, store_error};
-use super::schema::{check_writer, make_partitions};
+use super::partition::make_partitions;
+use super::schema::check_writer;
 use super::steps::{Steps, add_to_hour};
 use crate::merge::{Hour, unique_ids};
 use crate::sql::commit;

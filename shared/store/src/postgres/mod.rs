@@ -7,6 +7,7 @@ mod commit;
 mod compact;
 mod error;
 mod options;
+mod partition;
 mod reader;
 mod retain;
 mod schema;

@@ -10,15 +10,15 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection};
 
 use super::PostgresStore;
-use super::error::{is_conflict, store_error};
-use super::schema::{lock, make_partitions, partition};
+use super::error::store_error;
+use super::partition::{make_partitions, partitions, retire, retired};
+use super::schema::lock;
 use super::steps::add_to_hour;
 use crate::merge::retention::{DAY_US, first_day_kept, first_day_seen, hours_to_remove};
 use crate::merge::{Hour, minute_of};
 use crate::sql::statement::Columns;
 use crate::{RetentionOutcome, RetentionPolicy, StoreError};
 
-const RETIRED: &str = "retired_";
 /// `seen` entries removed in one statement.
 const SEEN_A_STEP: i64 = 100_000;
 
@@ -45,9 +45,12 @@ impl PostgresStore {
             for hour in gone.iter().filter(|hour| hour.day >= open.day || days_left.contains(&hour.day)) {
                 self.remove_hour(&mut connection, *hour, &mut outcome).await?;
             }
+            let days_gone: BTreeSet<i64> = gone.iter().map(|hour| hour.day).collect();
             for day in partitions(&mut connection).await? {
-                if day < open.day && !days_left.contains(&day) {
-                    retire(&mut connection, day).await?;
+                // Yesterday may be empty only for now: a commit that began before midnight is about to end.
+                let may_go = day < open.day - 1 || (day < open.day && days_gone.contains(&day));
+                if may_go && !days_left.contains(&day) {
+                    retire(&mut connection, day, &gone).await?;
                 }
             }
             self.drop_retired(&mut connection, &mut outcome).await?;
@@ -58,11 +61,7 @@ impl PostgresStore {
             let first_seen = first_day_seen(policy, now_us);
             outcome.seen = prune_seen(&mut connection, first_seen).await?;
             forget_counts(&mut connection).await?;
-            let first_used = days_left.first().copied().unwrap_or(open.day);
-            sqlx::query("DELETE FROM chunk_hours WHERE day < $1")
-                .bind(first_used.min(first_seen))
-                .execute(&mut *connection)
-                .await?;
+            forget_hours(&mut connection, first_seen).await?;
             Ok(outcome)
         };
         run.await.map_err(|error| store_error("removing what is too old", error))
@@ -103,14 +102,7 @@ impl PostgresStore {
         connection: &mut PgConnection,
         outcome: &mut RetentionOutcome,
     ) -> Result<(), sqlx::Error> {
-        let tables: Vec<String> = sqlx::query_scalar(
-            "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' \
-             AND relname LIKE $1 ORDER BY relname",
-        )
-        .bind(format!("{}chunks\\_%", RETIRED.replace('_', "\\_")))
-        .fetch_all(&mut *connection)
-        .await?;
-        for table in tables {
+        for table in retired(connection).await? {
             let mut transaction = connection.begin().await?;
             // Two writers may be at it: the second finds nothing left.
             lock(&mut transaction).await?;
@@ -225,45 +217,6 @@ async fn hours(connection: &mut PgConnection) -> Result<Vec<(Hour, u64)>, sqlx::
     rows.iter().map(|row| Ok((Hour { day: row.int(0)?, hour: row.int(1)? }, row.count(2)?))).collect()
 }
 
-/// Days that have a partition.
-async fn partitions(connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
-    // `FOR VALUES FROM ('20000') TO ('20001')`
-    let rows = sqlx::query(
-        "SELECT substring(pg_get_expr(c.relpartbound, c.oid) FROM '-?[0-9]+')::bigint AS day FROM pg_inherits i \
-         JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'chunks'::regclass ORDER BY day",
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(|row| row.int(0)).collect()
-}
-
-/// Takes a day's partition out of the table. When commits do not let it through for a while, the next run tries again.
-async fn retire(connection: &mut PgConnection, day: i64) -> Result<(), sqlx::Error> {
-    let name = partition(day);
-    let mut transaction = connection.begin().await?;
-    lock(&mut transaction).await?;
-    let attached: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM pg_inherits WHERE inhparent = 'chunks'::regclass AND inhrelid = to_regclass($1))",
-    )
-    .bind(&name)
-    .fetch_one(&mut *transaction)
-    .await?;
-    if !attached {
-        return Ok(());
-    }
-    let detach = format!(
-        "SET LOCAL lock_timeout = '2s'; ALTER TABLE chunks DETACH PARTITION {name}; ALTER TABLE {name} RENAME TO {RETIRED}{name}"
-    );
-    match sqlx::raw_sql(AssertSqlSafe(detach)).execute(&mut *transaction).await {
-        Ok(_) => transaction.commit().await,
-        Err(error) if is_conflict(&error) => {
-            tracing::info!(partition = name, "partition is busy and stays until the next run");
-            transaction.rollback().await
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Rollups and versions go by age alone: they are what dashboards still have when size has taken the events.
 async fn remove_rollups(connection: &mut PgConnection, first_day: i64) -> Result<(), sqlx::Error> {
     let first_us = first_day.saturating_mul(DAY_US);
@@ -283,6 +236,18 @@ async fn forget_counts(connection: &mut PgConnection) -> Result<(), sqlx::Error>
          DELETE FROM trace_counts c USING locked l JOIN gone g USING (tenant, flow_name, state) \
          WHERE (c.tenant, c.flow_name, c.state, c.slot) = (l.tenant, l.flow_name, l.state, l.slot)",
     )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Removes what is told of past hours that hold nothing. Those of a partition that stays for now are still needed.
+async fn forget_hours(connection: &mut PgConnection, first_day: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "DELETE FROM chunk_hours WHERE day < $1 \
+         AND day NOT IN (SELECT day FROM chunk_hours GROUP BY day, hour HAVING sum(chunks) > 0)",
+    )
+    .bind(first_day)
     .execute(connection)
     .await?;
     Ok(())

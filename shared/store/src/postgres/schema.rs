@@ -1,12 +1,11 @@
-//! The schema of a PostgreSQL database, and its partitions.
+//! The schema of a PostgreSQL database.
 
-use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Executor};
 
 use super::commit::{ATTEMPTS, pause};
 use super::error::{is_conflict, store_error};
 use crate::StoreError;
-use crate::merge::Hour;
 use crate::sql::migration::{Migrated, Migration, Schema, check_readable, migrated, pending};
 
 const MIGRATIONS: &[Migration] = &[
@@ -24,9 +23,6 @@ const MIGRATIONS: &[Migration] = &[
 pub(super) const LOCK_CLASS: i32 = 0x7266_6c77;
 /// Second number of the lock on the schema; writer slots have the numbers from 0.
 const SCHEMA_LOCK: i32 = -1;
-
-/// Days for which partitions are made ahead: a weekend without maintenance.
-const DAYS_AHEAD: i64 = 3;
 
 const CONTEXT: &str = "migrating the database";
 const CHECKING: &str = "checking the schema version";
@@ -106,46 +102,4 @@ async fn apply(connection: &mut PgConnection, step: &Migration) -> Result<(), sq
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// Makes the partitions of a day and of some days after it, where they are missing.
-pub(super) async fn make_partitions(pool: &PgPool, at: Hour) -> Result<(), sqlx::Error> {
-    let mut transaction = pool.begin().await?;
-    lock(&mut transaction).await?;
-    for day in at.day..=at.day + DAYS_AHEAD {
-        // CREATE … IF NOT EXISTS would lock the parent table, and with it all commits, even where there is nothing to do.
-        let name = partition(day);
-        let exists: bool =
-            sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(&name).fetch_one(&mut *transaction).await?;
-        if !exists {
-            let sql = format!("CREATE TABLE {name} PARTITION OF chunks FOR VALUES FROM ({day}) TO ({})", day + 1);
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
-            tracing::debug!(partition = name, "made partition");
-        }
-    }
-    transaction.commit().await
-}
-
-/// The partition of a day: `chunks_20261231`, or by number where the calendar ends.
-pub(super) fn partition(day: i64) -> String {
-    let date = i32::try_from(day).ok().and_then(|days| chrono::DateTime::from_timestamp(i64::from(days) * 86_400, 0));
-    match date {
-        Some(date) if (0..=9999).contains(&chrono::Datelike::year(&date)) => {
-            format!("chunks_{}", date.format("%Y%m%d"))
-        }
-        _ => format!("chunks_day_{}{}", if day < 0 { "m" } else { "" }, day.unsigned_abs()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn partitions_are_named_by_date() {
-        assert_eq!(partition(0), "chunks_19700101");
-        assert_eq!(partition(20_000), "chunks_20241004");
-        assert_eq!(partition(i64::MAX), "chunks_day_9223372036854775807");
-        assert_eq!(partition(-1_000_000), "chunks_day_m1000000");
-    }
 }
