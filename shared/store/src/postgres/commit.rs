@@ -97,8 +97,7 @@ impl PostgresStore {
         chunks: &[Chunk],
         now_us: i64,
     ) -> Result<CommitOutcome, sqlx::Error> {
-        // The server gives up a statement before our patience ends: it would go on without us, and keep its locks.
-        let limit_ms = (self.commit_timeout * 3 / 4).as_millis().max(1);
+        let limit_ms = self.statement_limit().as_millis().max(1);
         let begin = format!("BEGIN; SET LOCAL statement_timeout = {limit_ms}");
         let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
         let mut steps = Steps { connection: &mut transaction, slot: self.slot.number() };
@@ -107,12 +106,17 @@ impl PostgresStore {
         Ok(outcome)
     }
 
+    /// The server gives up a statement before our patience ends: it would go on without us, and keep its locks.
+    pub(super) fn statement_limit(&self) -> Duration {
+        self.commit_timeout * 3 / 4
+    }
+
     /// Makes today's partition, and those of the next days, unless this writer has done so before.
     async fn know_partition(&self, at: Hour) -> Result<(), sqlx::Error> {
         if self.known_day.load(Ordering::Relaxed) == at.day {
             return Ok(());
         }
-        make_partitions(&self.reader.pool, at).await?;
+        make_partitions(&self.reader.pool, at, self.statement_limit()).await?;
         self.known_day.store(at.day, Ordering::Relaxed);
         Ok(())
     }

@@ -22,6 +22,11 @@ pub(super) fn is_missing_partition(error: &sqlx::Error) -> bool {
     sqlstate(error).as_deref() == Some("23514") && constraint.is_none()
 }
 
+/// A table that is not there.
+pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
+    sqlstate(error).as_deref() == Some("42P01")
+}
+
 fn kind_of(error: &sqlx::Error) -> StoreErrorKind {
     let Some(code) = sqlstate(error) else {
         return match error {

@@ -1,8 +1,8 @@
 //! Retention: whole days by dropping partitions, single hours by deleting.
 //!
 //! A partition goes in two steps. First it is detached and renamed: short, because commits wait for it. Then, at leisure, the summaries of
-//! its traces are corrected and it is dropped, in one transaction. A crash in between leaves a table with a telling name, and the
-//! next run goes on with it.
+//! its traces are corrected and it is dropped, in one transaction. A crash in between, or a reader that holds on to it, leaves a table
+//! with a telling name, and the next run goes on with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +11,7 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use super::PostgresStore;
 use super::error::store_error;
-use super::partition::{make_partitions, partitions, retire, retired};
-use super::schema::lock;
+use super::partition::{make_partitions, partitions, retire, retired, take_retired};
 use super::steps::add_to_hour;
 use crate::merge::retention::{DAY_US, first_day_kept, first_day_seen, hours_to_remove};
 use crate::merge::{Hour, minute_of};
@@ -32,7 +31,7 @@ impl PostgresStore {
         let run = async {
             let mut outcome = RetentionOutcome::default();
             let open = Hour::of(now_us);
-            make_partitions(&self.reader.pool, open).await?;
+            make_partitions(&self.reader.pool, open, self.statement_limit()).await?;
             let mut connection = self.reader.pool.acquire().await?;
             // Of a run that was cut short.
             self.drop_retired(&mut connection, &mut outcome).await?;
@@ -104,25 +103,21 @@ impl PostgresStore {
     ) -> Result<(), sqlx::Error> {
         for table in retired(connection).await? {
             let mut transaction = connection.begin().await?;
-            // Two writers may be at it: the second finds nothing left.
-            lock(&mut transaction).await?;
-            let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-                .bind(&table)
-                .fetch_one(&mut *transaction)
-                .await?;
-            if exists {
-                let sums = format!(
-                    "SELECT trace, day, hour, count(*), sum(events)::bigint, sum(octet_length(payload))::bigint FROM {table} \
-                     GROUP BY trace, day, hour"
-                );
-                // Nobody reaches a retired table any more: what is counted stays so.
-                let gone = sqlx::query(AssertSqlSafe(sums)).fetch_all(&mut *transaction).await?;
-                let traces = gone.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
-                lock_traces(&mut transaction, &traces).await?;
-                let emptied = self.uncount(&mut transaction, &gone, outcome).await?;
-                sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut *transaction).await?;
-                self.remove_traces(&mut transaction, &emptied).await?;
+            if !take_retired(&mut transaction, &table).await? {
+                transaction.rollback().await?;
+                continue;
             }
+            let sums = format!(
+                "SELECT trace, day, hour, count(*), sum(events)::bigint, sum(octet_length(payload))::bigint FROM {table} \
+                 GROUP BY trace, day, hour"
+            );
+            // Nobody reaches a retired table any more: what is counted stays so.
+            let gone = sqlx::query(AssertSqlSafe(sums)).fetch_all(&mut *transaction).await?;
+            let traces = gone.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+            lock_traces(&mut transaction, &traces).await?;
+            let emptied = self.uncount(&mut transaction, &gone, outcome).await?;
+            sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&mut *transaction).await?;
+            self.remove_traces(&mut transaction, &emptied).await?;
             transaction.commit().await?;
         }
         Ok(())

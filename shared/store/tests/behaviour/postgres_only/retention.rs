@@ -1,9 +1,11 @@
 //! Retention of whole days: beside commits, and beside readers that hold on to them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reflow_tracing_chunk::Chunk;
-use reflow_tracing_store::{RetentionOutcome, RetentionPolicy, StoreWriter};
+use reflow_tracing_store::{PostgresStore, RetentionOutcome, RetentionPolicy, StoreWriter};
+use tokio::time::timeout;
 
 use super::{beside, count, run, until_waiting, writer};
 use crate::support::*;
@@ -68,4 +70,39 @@ async fn a_day_whose_hours_are_to_go_stays_when_a_commit_puts_a_chunk_into_anoth
     let store = writer(&db).await;
     let outcome = store.retain(&keep(None, Some(80)), T0 + 3 * DAY).await.expect("retains");
     assert_eq!((outcome.chunks, outcome.traces), (1, 1), "of which it takes the oldest hour");
+}
+
+async fn retain_soon(store: &PostgresStore) -> RetentionOutcome {
+    let policy = keep(Some(HOUR), None);
+    let run = store.retain(&policy, T0 + DAY + 2 * HOUR);
+    timeout(Duration::from_secs(20), run).await.expect("does not wait for the reader").expect("retains")
+}
+
+/// A reader such as pg_dump holds every table until it is done.
+#[tokio::test]
+async fn a_retired_day_that_is_being_read_is_left_to_the_next_run() {
+    let db = Postgres::new().await;
+    let store = Arc::new(writer(&db).await);
+    commit(&*store, &[chunk(1, 11, T0, 4), chunk(2, 12, T0, 5)], T0).await;
+    commit(&*store, &[chunk(1, 13, T0 + DAY, 6)], T0 + DAY).await;
+    let mut reader = beside(&db).await;
+    run(&mut reader, "ALTER TABLE chunks DETACH PARTITION chunks_20241004").await;
+    run(&mut reader, "ALTER TABLE chunks_20241004 RENAME TO retired_chunks_20241004").await;
+    run(&mut reader, "BEGIN; LOCK TABLE retired_chunks_20241004 IN ACCESS SHARE MODE").await;
+    let retention = tokio::spawn({
+        let store = store.clone();
+        async move { retain_soon(&store).await }
+    });
+    until_waiting(&db, 1).await;
+    // Meanwhile neither a writer that does not know the day nor the traces of the table are held up; and its day comes again.
+    let other = writer(&db).await;
+    let late = [chunk(1, 14, T0, 2)];
+    timeout(Duration::from_secs(10), commit(&other, &late, T0)).await.expect("does not wait for retention");
+    assert_eq!(retention.await.expect("no panic"), RetentionOutcome::default());
+    assert_eq!(retain_soon(&store).await, RetentionOutcome::default(), "two tables of one day have one name");
+    assert_eq!(summary(&*store, 1, T0).await.stored_events, 12);
+    run(&mut reader, "COMMIT").await;
+    let outcome = retain_soon(&store).await;
+    assert_eq!((outcome.chunks, outcome.traces), (3, 1));
+    assert_eq!(summary(&*store, 1, T0).await.stored_events, 6);
 }
