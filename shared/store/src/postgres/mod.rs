@@ -17,7 +17,6 @@ mod steps;
 pub use options::PostgresOptions;
 pub use reader::PostgresReader;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -49,16 +48,20 @@ impl PostgresStore {
     /// Connects for writing and reading, applies migrations and takes a writer slot.
     ///
     /// # Errors
-    /// `Unavailable` while the server cannot be reached, `Schema` when a newer build has made it what this one cannot write, `Locked`
-    /// when there are too many writers.
+    /// `Unavailable` while the server cannot be reached, `Schema` when a newer build has made it what this one cannot write or
+    /// it is not encoded as UTF-8, `Locked` when there are too many writers.
     pub async fn connect_writer(options: &PostgresOptions) -> Result<Self, StoreError> {
         const CONTEXT: &str = "connecting to the database";
-        let connect = options.connect("writer")?;
         // An operator may have turned this off for the whole server; what we acknowledge is on disk. Stronger settings stay.
         const DURABLE: &str =
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
-        let slot_number = Arc::new(AtomicI64::new(0));
-        let number = slot_number.clone();
+        let connect = options.connect(slot::ROLE)?;
+        let alone = options.connect_alone(connect.clone()).await;
+        let mut connection = alone.map_err(|error| store_error(CONTEXT, error))?;
+        schema::migrate(&mut connection).await?;
+        // Before there is a pool: each of its connections is told the slot.
+        let slot = Slot::take(options, connection).await?;
+        let number = slot.shared_number();
         let pool = options.pool().after_connect(move |connection, _| {
             let number = number.load(Ordering::Relaxed);
             Box::pin(async move {
@@ -69,12 +72,7 @@ impl PostgresStore {
                 Ok(())
             })
         });
-        let pool = pool.connect_with(connect.clone()).await.map_err(|error| store_error(CONTEXT, error))?;
-        let mut connection = pool.acquire().await.map_err(|error| store_error(CONTEXT, error))?;
-        schema::migrate(&mut connection).await?;
-        let slot = Slot::take(connect, slot_number).await?;
-        // It does not know the slot.
-        connection.close().await.map_err(|error| store_error(CONTEXT, error))?;
+        let pool = pool.connect_with(connect).await.map_err(|error| store_error(CONTEXT, error))?;
         Ok(Self {
             reader: PostgresReader::new(pool, options),
             slot,
@@ -88,7 +86,7 @@ impl PostgresStore {
     /// Connects for reading alone.
     ///
     /// # Errors
-    /// `Unavailable` while the server cannot be reached, `Schema` when it is not one that this build reads.
+    /// `Unavailable` while the server cannot be reached, `Schema` when the database is not one that this build reads.
     pub async fn connect_reader(options: &PostgresOptions) -> Result<PostgresReader, StoreError> {
         PostgresReader::connect(options).await
     }

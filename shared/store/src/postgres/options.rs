@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
 use crate::{Limits, StoreError, StoreErrorKind};
@@ -12,6 +12,10 @@ use crate::{Limits, StoreError, StoreErrorKind};
 /// A connection that worked a moment ago is not asked whether it still does. When it does not, one question fails as it would have,
 /// had it come that moment earlier.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// A connection that says nothing for so long is not coming back: its packets go where nobody is, as after a firewall forgot it.
+/// Waiting for the operating system to notice takes a quarter of an hour.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Where the database is and how many connections it may have.
 #[derive(Clone)]
@@ -81,17 +85,28 @@ impl PostgresOptions {
             .disable_statement_logging())
     }
 
+    /// A connection that is no pool's. Waits for a server that is starting as long as a pool would.
+    pub(super) async fn connect_alone(&self, connect: PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.acquire_timeout);
+        Ok(pool.connect_with(connect).await?.acquire().await?.detach())
+    }
+
     pub(super) fn pool(&self) -> PgPoolOptions {
         PgPoolOptions::new()
             // Asking a connection whether it lives costs as long as a question does: only those that lay idle are asked.
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
-                Box::pin(async move { Ok(meta.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) })
+                Box::pin(async move { Ok(meta.idle_for < TRUSTED_IDLE || is_alive(connection).await) })
             })
             .max_connections(self.max_connections.max(1))
             .min_connections(self.min_connections.min(self.max_connections.max(1)))
             .acquire_timeout(self.acquire_timeout)
     }
+}
+
+/// Whether the server answers on a connection. One that does not must not be used again: the answer may come yet.
+pub(super) async fn is_alive(connection: &mut PgConnection) -> bool {
+    matches!(tokio::time::timeout(SILENCE, connection.ping()).await, Ok(Ok(())))
 }
 
 impl fmt::Debug for PostgresOptions {

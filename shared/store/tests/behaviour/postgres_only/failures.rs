@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reflow_tracing_store::{PostgresOptions, PostgresStore, StoreError, StoreErrorKind, StoreReader, StoreWriter};
+use tokio::time::timeout;
 
 use super::{beside, commit_again, count, hot, run, writer};
 use crate::support::*;
@@ -32,6 +33,34 @@ async fn a_lost_connection_passes() {
     commit_again(&store, &[hot(1), hot(2)]).await;
     assert_eq!(summary(&store, 1, T0).await.event_count + summary(&store, 2, T0).await.event_count, 6);
     store.retain(&keep(None, None), T0).await.expect("takes its slot again");
+}
+
+/// Nothing tells of such a cut but silence. Each question that found that out for one connection after the other would be an outage.
+#[tokio::test]
+async fn connections_that_fell_silent_are_given_up_at_once() {
+    let db = Postgres::new().await;
+    let (start, server) =
+        db.options().connection_url.split_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a url");
+    let (server, name) = server.split_once('/').expect("a database");
+    let way = Way::to(server.to_owned()).await;
+    let connection_url = format!("{start}@127.0.0.1:{}/{name}", way.port());
+    let options = PostgresOptions { min_connections: 4, connection_url, ..db.options() };
+    let store = PostgresStore::connect_writer(&options).await.expect("connects");
+    commit(&store, &[hot(1)], T0).await;
+    // A connection that was used a moment ago is not asked whether it lives.
+    let idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                AND application_name = 'reflow-tracing-writer' AND state_change < clock_timestamp() - interval '1.1 s'";
+    let mut watch = beside(&db).await;
+    while count(&mut watch, idle).await < 5 {
+        tokio::task::yield_now().await;
+    }
+    way.cut();
+    let patience = Duration::from_secs(20);
+    let found = timeout(patience, store.find_trace(TENANT, id(1), T0)).await.expect("finds a connection");
+    assert_eq!(found.expect("answers").map(|trace| trace.event_count), Some(3));
+    let policy = keep(None, None);
+    let retention = timeout(patience, store.retain(&policy, T0)).await.expect("finds a connection");
+    retention.expect("takes a slot again");
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use reflow_tracing_chunk::EndStatus;
-use reflow_tracing_store::{PostgresStore, RollupKind, RollupQuery, StoreErrorKind, StoreReader, StoreWriter};
+use reflow_tracing_store::{
+    PostgresOptions, PostgresStore, RollupKind, RollupQuery, StoreErrorKind, StoreReader, StoreWriter,
+};
 
 use super::{beside, count, hot, run, writer};
 use crate::support::*;
@@ -98,6 +100,22 @@ async fn writers_count_traces_without_waiting_for_each_other() {
     assert_eq!(count(&mut open, "SELECT count(*) FROM trace_counts WHERE state = 0").await, 0);
     let total = writers[0].query(&filter(), &first(0), T0).await.expect("answers").total;
     assert_eq!(total, 2);
+}
+
+#[tokio::test]
+async fn every_connection_of_a_writer_knows_its_slot() {
+    let db = Postgres::new().await;
+    let _first = writer(&db).await;
+    let options = PostgresOptions { min_connections: 4, ..db.options() };
+    let second = PostgresStore::connect_writer(&options).await.expect("connects");
+    // They take turns.
+    for trace in 0..8 {
+        commit(&second, &[chunk(trace, 10 + trace, T0, 1).flow("hot", "hot")], T0).await;
+    }
+    let mut connection = beside(&db).await;
+    let slots = "SELECT array_agg(DISTINCT slot / 2) = ARRAY[1] FROM trace_counts";
+    let told: bool = sqlx::query_scalar(slots).fetch_one(&mut connection).await.expect("answers");
+    assert!(told, "rows of the first writer's slot were written by the second");
 }
 
 #[tokio::test]

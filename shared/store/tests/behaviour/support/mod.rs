@@ -4,7 +4,9 @@ mod backends;
 mod chunks;
 mod postgres;
 mod schema;
+mod way;
 
 pub use backends::{Fixture, Fresh, Memory, Postgres, Sqlite};
 pub use chunks::*;
 pub use schema::{CONTRACT, Upgraded};
+pub use way::Way;
