@@ -5,8 +5,8 @@ use sqlx::{Connection, Executor};
 
 use super::commit::{ATTEMPTS, pause};
 use super::error::{is_conflict, store_error};
-use crate::StoreError;
 use crate::sql::migration::{Migrated, Migration, Schema, check_readable, migrated, pending};
+use crate::{StoreError, StoreErrorKind};
 
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "init", sql: include_str!("../../migrations/postgres/0001_init.sql") },
@@ -37,8 +37,24 @@ async fn found(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
     }
 }
 
+/// Names may be in any language. A database of another encoding would take most of them, and refuse the others for ever.
+async fn check_encoding(connection: &mut PgConnection) -> Result<(), StoreError> {
+    const CONTEXT: &str = "checking the encoding of the database";
+    let encoding = sqlx::query_scalar("SELECT current_setting('server_encoding')").fetch_one(connection).await;
+    let encoding: String = encoding.map_err(|error| store_error(CONTEXT, error))?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let reason = format!(
+        "it is {encoding}, which cannot hold every name: use a database made with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 \
+         (pg_dump and pg_restore take along what is in this one)"
+    );
+    Err(StoreError::new(StoreErrorKind::Schema, CONTEXT, reason))
+}
+
 /// Whether this build can read the database.
 pub(super) async fn check_reader(connection: &mut PgConnection) -> Result<(), StoreError> {
+    check_encoding(connection).await?;
     check_readable(MIGRATIONS, found(connection).await.map_err(|error| store_error(CHECKING, error))?)
 }
 
@@ -50,6 +66,7 @@ pub(super) async fn check_writer(connection: &mut PgConnection) -> Result<(), St
 /// Applies what is missing in one transaction, under a lock: several writers may start at once. Others may commit meanwhile; a
 /// transaction that meets theirs in a deadlock is tried again.
 pub(super) async fn migrate(connection: &mut PgConnection) -> Result<Migrated, StoreError> {
+    check_encoding(connection).await?;
     let mut attempt = 0;
     loop {
         attempt += 1;

@@ -64,6 +64,23 @@ async fn connections_that_fell_silent_are_given_up_at_once() {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_hold_every_name_is_refused() {
+    let db = Postgres::made_with("ENCODING 'LATIN1' LOCALE 'C'").await;
+    let errors = [
+        PostgresStore::connect_writer(&db.options()).await.expect_err("refused"),
+        PostgresStore::connect_reader(&db.options()).await.expect_err("refused"),
+        PostgresStore::migrate(&db.options()).await.expect_err("refused"),
+    ];
+    for error in errors {
+        assert_eq!(error.kind, StoreErrorKind::Schema);
+        assert!(error.reason.contains("LATIN1") && error.reason.contains("ENCODING 'UTF8'"), "{error}");
+    }
+    let mut connection = beside(&db).await;
+    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(count(&mut connection, tables).await, 0, "and left alone");
+}
+
+#[tokio::test]
 async fn an_unreachable_server_is_unavailable_and_the_password_stays_secret() {
     let options = PostgresOptions {
         acquire_timeout: Duration::from_millis(300),

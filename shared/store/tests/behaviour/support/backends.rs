@@ -98,7 +98,12 @@ pub struct Postgres {
 
 impl Postgres {
     pub async fn new() -> Self {
-        Self { database: Database::create().await.expect("a database") }
+        Self::made_with("").await
+    }
+
+    /// In a database made with these settings.
+    pub async fn made_with(settings: &str) -> Self {
+        Self { database: Database::create(settings).await.expect("a database") }
     }
 
     pub fn options(&self) -> PostgresOptions {

@@ -24,7 +24,8 @@ pub struct Database {
 }
 
 impl Database {
-    pub async fn create() -> Result<Self> {
+    /// Makes one; `settings` is what CREATE DATABASE is told beside the name.
+    pub async fn create(settings: &str) -> Result<Self> {
         let (admin_url, dropped_at_end) = match std::env::var("REFLOW_TEST_POSTGRES_URL") {
             Ok(url) => (url, true),
             Err(_) => (Server::of_this_process().await?, false),
@@ -32,7 +33,7 @@ impl Database {
         let name = format!("store_{}", uuid::Uuid::new_v4().simple());
         let mut admin = PgConnection::connect(&admin_url).await.context("cannot connect")?;
         // Template 1 may be busy with another test's CREATE DATABASE; template 0 never is.
-        let create = format!("CREATE DATABASE {name} TEMPLATE template0");
+        let create = format!("CREATE DATABASE {name} TEMPLATE template0 {settings}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&mut admin).await?;
         admin.close().await?;
         let (base, _) = admin_url.rsplit_once('/').context("the url names no database")?;
