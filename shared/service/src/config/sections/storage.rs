@@ -94,7 +94,7 @@ section! {
         /// URL of the database, `postgres://user:password@host/name`. It selects the backend.
         connection_url: Option<Secret> = None;
         because "there is no server to assume"
-        /// Connections of one process at most.
+        /// Connections of one process at most. A writer has one more, which holds its slot.
         max_connections: u32 = 10, in 1..=10_000;
         because "a server takes 100 by default, and several writers and query services share them"
         /// Connections kept open while idle.
