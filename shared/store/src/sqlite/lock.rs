@@ -4,8 +4,8 @@
 //! else compacts. The lock is the operating system's: it goes with the process, however that ends.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
 
 use crate::{StoreError, StoreErrorKind};
 
@@ -18,15 +18,10 @@ pub(super) struct WriterLock {
 }
 
 impl WriterLock {
-    /// Takes the lock or says who holds it.
-    pub fn take(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error: std::io::Error| {
-            let reason = format!("{}: {error}", path.display());
-            StoreError {
-                source: Some(Box::new(error)),
-                ..StoreError::new(StoreErrorKind::Unavailable, CONTEXT, reason)
-            }
-        };
+    /// Takes the lock of a database, or says who holds it.
+    pub fn take(database: &Path) -> Result<Self, StoreError> {
+        let path = &lock_path(database).map_err(|error| failed(database, error))?;
+        let failed = |error| failed(path, error);
         let mut file =
             File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
         match file.try_lock() {
@@ -47,4 +42,25 @@ impl WriterLock {
         file.rewind().and_then(|()| file.set_len(0)).and_then(|()| writeln!(file, "{}", std::process::id())).ok();
         Ok(Self { _file: file })
     }
+}
+
+/// The lock file lies beside the database file itself, wherever the links lead that a writer was told.
+fn lock_path(database: &Path) -> io::Result<PathBuf> {
+    let found = database.canonicalize().or_else(|error| match error.kind() {
+        // A link may lead to where the database is yet to be. Nobody has open what is not there: closing a file that SQLite has open in
+        // this process would take its locks away.
+        io::ErrorKind::NotFound => {
+            File::options().create(true).append(true).open(database)?;
+            database.canonicalize()
+        }
+        _ => Err(error),
+    })?;
+    let mut name = found.into_os_string();
+    name.push(".lock");
+    Ok(name.into())
+}
+
+fn failed(path: &Path, error: io::Error) -> StoreError {
+    let reason = format!("{}: {error}", path.display());
+    StoreError { source: Some(Box::new(error)), ..StoreError::new(StoreErrorKind::Unavailable, CONTEXT, reason) }
 }

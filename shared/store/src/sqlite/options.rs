@@ -60,12 +60,6 @@ impl SqliteOptions {
         }
     }
 
-    pub(super) fn lock_path(&self) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".lock");
-        name.into()
-    }
-
     pub(super) fn folder(&self) -> Option<&Path> {
         self.path.parent().filter(|folder| !folder.as_os_str().is_empty())
     }

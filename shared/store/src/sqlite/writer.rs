@@ -41,7 +41,7 @@ impl Writer {
                 StoreError::new(StoreErrorKind::Unavailable, "creating the database folder", reason)
             })?;
         }
-        let lock = WriterLock::take(&options.lock_path())?;
+        let lock = WriterLock::take(&options.path)?;
         let connect = options.for_writer();
         let mut connection = connect.connect().await.map_err(|error| store_error("opening the database", error))?;
         let migrated = schema::migrate(&mut connection).await?;

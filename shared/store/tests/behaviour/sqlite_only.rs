@@ -30,6 +30,25 @@ async fn a_second_writer_is_refused_and_told_why() {
     open(&db.options()).await;
 }
 
+/// Whichever of them comes first, and whether the database is there yet or not.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_second_writer_over_a_link_is_refused() {
+    let db = Sqlite::new();
+    let path = db.options().path;
+    let folder = path.parent().expect("a folder");
+    fs::create_dir_all(folder).expect("made");
+    let link = SqliteOptions { path: folder.with_file_name("link.db"), ..db.options() };
+    std::os::unix::fs::symlink(&path, &link.path).expect("linked");
+    for (one, other) in [(&link, &db.options()), (&db.options(), &link)] {
+        let first = open(one).await;
+        let error = SqliteStore::open_writer(other).await.expect_err("refused");
+        assert_eq!(error.kind, StoreErrorKind::Locked, "{error}");
+        commit(&first, &[chunk(1, 11, T0, 1)], T0).await;
+        first.close().await;
+    }
+}
+
 #[tokio::test]
 async fn a_reader_never_creates_anything() {
     let db = Sqlite::new();
