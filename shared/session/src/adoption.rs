@@ -11,7 +11,7 @@
 //! A trace of which nothing could be published, because each of its events was refused, gets no mark: that would be all there is of it.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use uuid::Uuid;
 
@@ -38,8 +38,8 @@ pub(crate) struct Adoption {
     weights: HashMap<Uuid, usize>,
     /// The client can end its traces: none gives way, and the end of its connection says nothing of them.
     strict: bool,
-    /// Unknown ids that were adopted, newest last.
-    adopted: HashSet<Uuid>,
+    /// Unknown ids and the trace that adopted each, newest last.
+    adopted: HashMap<Uuid, Uuid>,
     adopted_order: VecDeque<Uuid>,
     /// An adopted id came again: from then on every id stands for itself.
     over: bool,
@@ -72,13 +72,13 @@ impl Adoption {
             self.current = Some(id);
             return Ok(id);
         };
-        let repeated_later = self.adopted.contains(&id);
+        let repeated_later = self.adopted.contains_key(&id);
         if in_gather > 1 || repeated_later || self.over {
             self.over |= repeated_later;
             self.learn(id, !self.strict, max_traces)?;
             return Ok(id);
         }
-        self.remember(id);
+        self.remember(id, current);
         Ok(current)
     }
 
@@ -88,11 +88,12 @@ impl Adoption {
         Ok(id)
     }
 
-    /// `StartTrace` without an id: names the running trace if nobody has, else begins the next one, under `fresh`.
+    /// `StartTrace` without an id: names the running trace if nobody has, else begins the next one, under `fresh`. In v2 it always
+    /// begins one.
     pub(crate) fn start(&mut self, fresh: Uuid, max_traces: usize) -> Result<Uuid, TooManyTraces> {
         let before = self.current.take();
         let id = match before {
-            Some(current) if !self.named => current,
+            Some(current) if !self.named && !self.strict => current,
             _ => fresh,
         };
         if let Err(too_many) = self.learn(id, !self.strict, max_traces) {
@@ -104,13 +105,17 @@ impl Adoption {
         Ok(id)
     }
 
-    /// The trace was ended explicitly; a closing connection says nothing more about it.
-    pub(crate) fn ended(&mut self, id: Uuid) {
-        self.forget(id);
-        self.weights.remove(&id);
-        if self.current == Some(id) {
+    /// A trace was ended explicitly; a closing connection says nothing more about it. Which: whoever ends an id that was adopted ends
+    /// the trace that its event is in; nothing else was ever recorded under it.
+    pub(crate) fn ended(&mut self, id: Uuid) -> Uuid {
+        let stands_for_itself = self.known.contains_key(&id) || self.current == Some(id);
+        let trace = if stands_for_itself { id } else { self.adopted.get(&id).copied().unwrap_or(id) };
+        self.forget(trace);
+        self.weights.remove(&trace);
+        if self.current == Some(trace) {
             (self.current, self.named) = (None, false);
         }
+        trace
     }
 
     /// One more gather has something of the trace.
@@ -156,6 +161,10 @@ impl Adoption {
             self.places
         });
         self.known.insert(id, place);
+        // From now on it stands for itself, also to whoever ends it.
+        if let Some(trace) = self.adopted.get_mut(&id) {
+            *trace = id;
+        }
         Ok(())
     }
 
@@ -164,7 +173,7 @@ impl Adoption {
         self.forget(oldest);
         self.gave_way.push(oldest);
         // Should it be used again after all, it stands for itself again.
-        self.remember(oldest);
+        self.remember(oldest, oldest);
         Ok(())
     }
 
@@ -174,8 +183,8 @@ impl Adoption {
         }
     }
 
-    fn remember(&mut self, id: Uuid) {
-        if self.adopted.insert(id) {
+    fn remember(&mut self, id: Uuid, trace: Uuid) {
+        if self.adopted.insert(id, trace).is_none() {
             self.adopted_order.push_back(id);
         }
         if self.adopted_order.len() > REMEMBERED_UNKNOWN
@@ -229,6 +238,14 @@ mod tests {
     }
 
     #[test]
+    fn an_unnamed_start_in_v2_takes_over_no_other_trace() {
+        let mut strict = Adoption::strict();
+        assert_eq!(gather(&mut strict, &[1, 2]), [1, 2]);
+        assert_eq!(strict.start(id(100), MAX), Ok(id(100)));
+        assert_eq!(gather(&mut strict, &[1, 3]), [1, 3]);
+    }
+
+    #[test]
     fn an_id_repeated_within_a_gather_stands_for_itself() {
         let mut adoption = Adoption::default();
         assert_eq!(gather(&mut adoption, &[1, 1, 2, 2, 3]), [1, 1, 2, 2, 1]);
@@ -249,6 +266,25 @@ mod tests {
         let mut adoption = Adoption::default();
         assert_eq!(adoption.start_with_id(id(7), MAX), Ok(id(7)));
         assert_eq!(gather(&mut adoption, &[1, 7, 2]), [1, 7, 1]);
+    }
+
+    #[test]
+    fn the_end_of_an_adopted_id_ends_the_trace_that_took_it_in() {
+        let mut adoption = Adoption::default();
+        assert_eq!(gather(&mut adoption, &[1, 2]), [1, 1]);
+        assert_eq!(start(&mut adoption, 100), Ok(id(1)));
+        assert_eq!(start(&mut adoption, 101), Ok(id(101)));
+        assert_eq!(gather(&mut adoption, &[3]), [101]);
+        assert_eq!(adoption.ended(id(2)), id(1));
+        assert_eq!(adoption.traces().collect::<Vec<_>>(), [id(101)], "the running trace goes on");
+        assert_eq!(gather(&mut adoption, &[4]), [101]);
+        assert_eq!(adoption.ended(id(3)), id(101));
+        // What came again stands for itself, and so does what nobody has heard of.
+        assert_eq!(gather(&mut adoption, &[5, 6]), [5, 5]);
+        assert_eq!(gather(&mut adoption, &[6]), [6]);
+        for _ in 0..2 {
+            assert_eq!((adoption.ended(id(6)), adoption.ended(id(77))), (id(6), id(77)));
+        }
     }
 
     #[test]

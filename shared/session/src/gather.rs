@@ -191,8 +191,8 @@ impl Resolver<'_> {
                         );
                     }
                 };
+                let trace_id = self.adoption.ended(trace_id);
                 let trace = self.trace(trace_id);
-                self.adoption.ended(trace_id);
                 let error = reflow_tracing_chunk::sanitize_error(&error);
                 let mark = EndMark { at_us: received_us, status: status.into(), error };
                 let end = &mut self.traces[trace].end;

@@ -257,6 +257,21 @@ async fn a_trace_whose_events_are_all_refused_is_never_begun() {
 }
 
 #[tokio::test]
+async fn the_end_of_an_id_that_was_adopted_ends_the_trace_its_event_is_in() {
+    let fixture = Fixture::new().await;
+    let mut client = fixture.v1().await;
+    let ids = [Uuid::new_v4(), Uuid::new_v4()];
+    for id in ids {
+        assert_eq!(client.ask(&record(id, &event("a").1)).await, recorded());
+    }
+    let end = json!({"EndTrace": {"trace_id": ids[1], "status": "Cancelled"}});
+    assert_eq!(client.ask(&end).await, recorded());
+    let stored = fixture.stored.lock().await;
+    assert!(stored.iter().all(|chunk| chunk.header.trace_uuid() == ids[0]));
+    assert_eq!(stored.iter().map(|chunk| chunk.header.ended.is_some()).collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[tokio::test]
 async fn both_older_requests_and_ends_are_answered() {
     let fixture = Fixture::new().await;
     let mut client = fixture.v1().await;
