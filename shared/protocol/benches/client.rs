@@ -146,7 +146,13 @@ async fn serve(stream: tokio::net::TcpStream) -> Result<()> {
                 let echo = |name: &str| serde_json::value::to_raw_value(&request[name]["request_id"]).ok();
                 match id("StartTrace", "trace_id") {
                     Some(trace_id) => Response::TraceStarted { trace_id, request_id: echo("StartTrace") },
-                    None => Response::EventRecorded { success: true, error: None, request_id: echo("EndTrace") },
+                    None => Response::EventRecorded {
+                        success: true,
+                        error: None,
+                        code: None,
+                        retryable: None,
+                        request_id: echo("EndTrace"),
+                    },
                 }
             }
             _ => continue,

@@ -24,7 +24,7 @@ pub(crate) enum Answer {
     Many(Vec<Answer>),
 }
 
-/// An answer from history and, where it is large, the room that it takes until it is sent.
+/// A long answer and, where it is large, the room that it takes until it is sent.
 pub(crate) struct Pieces {
     pub(crate) pieces: Vec<Bytes>,
     pub(crate) taken: Option<Taken>,
@@ -55,19 +55,20 @@ impl Refusal {
 
     /// As an `Error` frame.
     pub(crate) fn answer(self, dialect: Dialect, batch_id: Option<Uuid>, request_id: Option<Box<RawValue>>) -> Answer {
-        let v2 = dialect == Dialect::V2;
         let code = match dialect {
             Dialect::V1Older => None,
             Dialect::V1 => Some(self.code.for_v1()),
             Dialect::V2 => Some(self.code),
         };
-        let retryable = v2.then_some(self.retryable);
+        let retryable = (dialect == Dialect::V2).then_some(self.retryable);
         text(&Response::Error { message: self.message, code, retryable, batch_id, request_id })
     }
 
-    /// As the answer to a `RecordEvent`.
-    pub(crate) fn not_recorded(self, request_id: Option<Box<RawValue>>) -> Answer {
-        text(&Response::EventRecorded { success: false, error: Some(self.message), request_id })
+    /// As the answer to a `RecordEvent` or `EndTrace`, which has room for the message alone in v1.
+    pub(crate) fn not_recorded(self, dialect: Dialect, request_id: Option<Box<RawValue>>) -> Answer {
+        let v2 = dialect == Dialect::V2;
+        let (code, retryable) = (v2.then_some(self.code), v2.then_some(self.retryable));
+        text(&Response::EventRecorded { success: false, error: Some(self.message), code, retryable, request_id })
     }
 }
 

@@ -364,7 +364,7 @@ impl Reply {
                     Err(refusal) => {
                         metrics.events.with_label_values(&["refused"]).inc();
                         refused(&refusal);
-                        refusal.not_recorded(None)
+                        refusal.not_recorded(dialect, None)
                     }
                 }
             }
@@ -377,16 +377,19 @@ impl Reply {
             },
             Self::Ended { trace, request_id } => match marks(trace) {
                 Ok(()) if request_id.is_none() => Answer::Recorded(1),
-                Ok(()) => text(&Response::EventRecorded { success: true, error: None, request_id }),
+                Ok(()) => {
+                    let (error, code, retryable) = (None, None, None);
+                    text(&Response::EventRecorded { success: true, error, code, retryable, request_id })
+                }
                 Err(refusal) => {
                     refused(&refusal);
-                    refusal.not_recorded(request_id)
+                    refusal.not_recorded(dialect, request_id)
                 }
             },
             Self::NotRecorded(refusal, request_id) => {
                 metrics.events.with_label_values(&["refused"]).inc();
                 refused(&refusal);
-                refusal.not_recorded(request_id)
+                refusal.not_recorded(dialect, request_id)
             }
             Self::Refused(refusal, request_id) => {
                 refused(&refusal);

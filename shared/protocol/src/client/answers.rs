@@ -34,6 +34,7 @@ pub(crate) enum Incoming {
     EventRecorded {
         success: bool,
         error: Option<String>,
+        retryable: Option<bool>,
         request_id: Option<Box<RawValue>>,
     },
     BatchRecorded {

@@ -112,6 +112,12 @@ pub enum Response {
         success: bool,
         /// Why not.
         error: Option<String>,
+        /// v2: the kind of a refusal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code>,
+        /// v2: whether trying again may help.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retryable: Option<bool>,
         /// Echo.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request_id: Option<Box<RawValue>>,
@@ -122,7 +128,7 @@ pub enum Response {
         batch_id: Uuid,
         /// Events taken.
         accepted: usize,
-        /// Events refused, one by one.
+        /// Every event refused, one by one; why, of the first.
         rejected: Vec<RejectedEvent>,
         /// False with the memory backend.
         durable: bool,

@@ -32,6 +32,8 @@ enum Manner {
     HangsUpOnSubscribers,
     /// To the first that ends a trace it complains of a frame, without saying of which, and hangs up.
     ComplainsOnce,
+    /// On the first connection, traces cannot be ended right now.
+    EndsNothingAtFirst,
 }
 
 /// When connections were made.
@@ -81,7 +83,7 @@ async fn serve(stream: TcpStream, manner: Manner, made: usize) -> Option<()> {
                 Manner::HangsUpOnSubscribers if text.contains("Subscribe") => {
                     (Message::text(r#"{"EventRecorded":{"success":true,"error":null}}"#), true)
                 }
-                _ => answer_to_end(text, made)?,
+                _ => answer_to_end(text, manner, made)?,
             };
             socket.send(answer).await.ok()?;
             if last {
@@ -100,15 +102,23 @@ async fn serve(stream: TcpStream, manner: Manner, made: usize) -> Option<()> {
     None
 }
 
-/// To the end of a trace, and whether it is the last word: on the first connection a complaint, later an ack.
-fn answer_to_end(request: &str, made: usize) -> Option<(Message, bool)> {
+/// To the end of a trace, and whether it is the last word: on the first connection a complaint or a refusal, later an ack.
+fn answer_to_end(request: &str, manner: Manner, made: usize) -> Option<(Message, bool)> {
     let request: serde_json::Value = serde_json::from_str(request).ok()?;
     let id = request.get("EndTrace")?.get("request_id")?.to_string();
     let request_id = Some(RawValue::from_string(id).ok()?);
-    Some(match made {
-        1 => (text(&complaint()), true),
-        _ => (text(&Response::EventRecorded { success: true, error: None, request_id }), false),
-    })
+    let refused = matches!(manner, Manner::EndsNothingAtFirst) && made == 1;
+    if made == 1 && !refused {
+        return Some((text(&complaint()), true));
+    }
+    let answer = Response::EventRecorded {
+        success: !refused,
+        error: refused.then(|| "the bus is full".to_owned()),
+        code: refused.then_some(Code::Unavailable),
+        retryable: refused.then_some(true),
+        request_id,
+    };
+    Some((text(&answer), false))
 }
 
 fn refusal(batch_id: Uuid) -> Response {
@@ -212,16 +222,27 @@ async fn a_server_that_takes_something_again_is_stayed_with() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn an_error_that_is_not_about_the_end_of_a_trace_does_not_settle_it() -> Result<()> {
+/// Ends a trace at two servers of a manner: connections, requests lost and errors of servers by the time it is acked.
+async fn ends_a_trace(manner: Manner) -> Result<(u64, u64, u64)> {
     let times = Times::default();
-    let (urls, _tasks) = servers(Manner::ComplainsOnce, &times).await?;
+    let (urls, _tasks) = servers(manner, &times).await?;
     let client = client(&urls)?;
     client.flush_within(patience()).await?;
     client.end_trace(client.current_trace_id(), ExecutionStatus::Completed).await?;
     client.flush_within(patience()).await?;
     let metrics = client.metrics();
+    Ok((metrics.connections, metrics.requests_lost, metrics.server_errors))
+}
+
+#[tokio::test]
+async fn an_error_that_is_not_about_the_end_of_a_trace_does_not_settle_it() -> Result<()> {
     // Sent again after the complaint, and only then acked.
-    assert_eq!((metrics.connections, metrics.requests_lost, metrics.server_errors), (2, 0, 1), "{metrics:?}");
+    assert_eq!(ends_a_trace(Manner::ComplainsOnce).await?, (2, 0, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_end_of_a_trace_that_is_refused_for_now_is_sent_to_another_server() -> Result<()> {
+    assert_eq!(ends_a_trace(Manner::EndsNothingAtFirst).await?, (2, 0, 0));
     Ok(())
 }

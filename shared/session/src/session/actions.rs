@@ -90,7 +90,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             let refusal = no_ingest(&shared);
             let counted = shared.metrics.refused.with_label_values(&[refusal.reason]);
             let answer = match &action {
-                Action::Event { .. } | Action::End { .. } => Some(refusal.not_recorded(None)),
+                Action::Event { .. } => Some(refusal.not_recorded(dialect, None)),
+                Action::End { request_id, .. } => Some(refusal.not_recorded(dialect, request_id.clone())),
                 Action::Start(start) => Some(refusal.answer(dialect, None, start.request_id.clone())),
                 Action::Batch { header, .. } => Some(refusal.answer(dialect, Some(header.batch_id), None)),
                 Action::Store { .. } => Some(refusal.answer(Dialect::V1Older, None, None)),

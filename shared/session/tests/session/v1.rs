@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reflow_tracing_protocol::codec::Codec;
 use reflow_tracing_session::SessionLimits;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
@@ -326,6 +326,12 @@ async fn a_service_without_ingest_says_who_takes_events() {
     assert!(refused["EventRecorded"]["error"].as_str().unwrap().contains("reflow-collector"));
     let refused = client.ask(&start("f")).await;
     assert!(refused["Error"]["message"].as_str().unwrap().contains("reflow-collector"));
+    let end = json!({"EndTrace": {"trace_id": Uuid::nil(), "status": "Completed", "request_id": "end"}});
+    for (mut client, code) in [(client, Value::Null), (fixture.v2().await, json!("Unsupported"))] {
+        let refused = client.ask(&end).await["EventRecorded"].take();
+        assert_eq!((&refused["success"], &refused["request_id"]), (&json!(false), &json!("end")), "{refused}");
+        assert_eq!(refused["code"], code, "{refused}");
+    }
 }
 
 #[tokio::test]

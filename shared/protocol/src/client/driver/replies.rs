@@ -155,7 +155,9 @@ impl Driver {
     fn outgoing_answered(&mut self, id: Uuid, answer: &Incoming) {
         let (refusal, retryable) = match answer {
             Incoming::Error { message, retryable, .. } => (Some(message.clone()), *retryable == Some(true)),
-            Incoming::EventRecorded { success: false, error, .. } => (Some(error.clone().unwrap_or_default()), false),
+            Incoming::EventRecorded { success: false, error, retryable, .. } => {
+                (Some(error.clone().unwrap_or_default()), *retryable == Some(true))
+            }
             _ => (None, false),
         };
         let Some(session) = self.connection.session() else { return };
