@@ -4,10 +4,11 @@
 //! always gives the same chunk and the same answer.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use reflow_tracing_protocol::codec::{self, CodecError};
-use reflow_tracing_protocol::wire::{Event, EventArray, EventType};
+use reflow_tracing_protocol::wire::{Event, EventArray, EventType, brief, for_each_element};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -47,10 +48,8 @@ pub enum BuildError {
     #[error("events are not UTF-8: {0}")]
     Utf8(std::string::FromUtf8Error),
     /// More events than a batch may hold.
-    #[error("batch holds {events} events; at most {max} are allowed")]
+    #[error("batch holds more than {max} events")]
     TooManyEvents {
-        /// How many it holds.
-        events: usize,
         /// How many are allowed.
         max: usize,
     },
@@ -116,7 +115,7 @@ impl ChunkBuilder {
 
     /// Checks an event, indexes it and keeps its JSON as it is.
     pub fn push_event(&mut self, raw: &str) -> Result<(), Rejected> {
-        let event = Event::parse(raw).map_err(|error| Rejected::Shape(error.to_string()))?;
+        let event = Event::parse(raw).map_err(|error| Rejected::Shape(brief(error)))?;
         self.index(&event)?;
         self.raw.push(if self.raw.is_empty() { b'[' } else { b',' });
         self.raw.extend_from_slice(raw.as_bytes());
@@ -132,17 +131,22 @@ impl ChunkBuilder {
             return Ok(Vec::new());
         }
         self.forget();
-        let events: Vec<&RawValue> = serde_json::from_str(array).map_err(BuildError::NotAnArray)?;
-        if events.len() > max_events {
-            return Err(BuildError::TooManyEvents { events: events.len(), max: max_events });
-        }
         let mut rejected = Vec::new();
-        for (index, event) in events.iter().enumerate() {
+        let mut index = 0;
+        let read = for_each_element(array, |event| {
+            if index == max_events {
+                return ControlFlow::Break(());
+            }
             if let Err(reason) = self.push_event(event.get()) {
                 rejected.push((index, reason));
             }
+            index += 1;
+            ControlFlow::Continue(())
+        });
+        match read.map_err(BuildError::NotAnArray)? {
+            ControlFlow::Continue(()) => Ok(rejected),
+            ControlFlow::Break(()) => Err(BuildError::TooManyEvents { max: max_events }),
         }
-        Ok(rejected)
     }
 
     /// Makes the chunk of what was pushed, compressing it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use reflow_tracing_chunk::{BuildError, ChunkBuilder, ClientMark, MAX_NAME_BYTES, Origin, sanitize_name};
 use reflow_tracing_protocol::codec::{Codec, CodecError};
-use reflow_tracing_protocol::wire::{BatchHeader, Code, RejectedEvent, Response};
+use reflow_tracing_protocol::wire::{BatchHeader, Code, Response, brief};
 
 use crate::answer::{Answer, Refusal, text};
 use crate::ask::Dialect;
@@ -13,7 +13,9 @@ use crate::budget::Taken;
 use crate::capabilities::Shared;
 use crate::clock::now_us;
 use crate::flow::Flow;
+use crate::pending::Turn;
 use crate::publish::publish;
+use crate::rejections::Rejections;
 
 /// A batch as it came.
 pub(crate) struct Batch {
@@ -26,6 +28,8 @@ pub(crate) struct Batch {
     pub(crate) tell: bool,
     /// What the frame holds of the byte budget.
     pub(crate) taken: Option<Taken>,
+    /// When its answer is due.
+    pub(crate) turn: Turn,
 }
 
 /// What a published batch leaves behind.
@@ -63,7 +67,7 @@ impl Batch {
     }
 
     async fn record(self, shared: &Shared, flow: Option<Flow>) -> Result<Answer, Refusal> {
-        let Self { header, payload, taken, .. } = self;
+        let Self { header, payload, taken, turn, .. } = self;
         let limits = &shared.limits;
         let too_large = |batch_id| {
             shared.metrics.batches.with_label_values(&["too_large"]).inc();
@@ -94,7 +98,7 @@ impl Batch {
         })?;
         let tenant = &limits.tenant;
         let mut builder = ChunkBuilder::new(header.batch_id, header.trace_id, tenant, now_us(), Origin::V2Batch);
-        let rejected = builder.push_array(text_of, limits.max_batch_events).map_err(build_refusal)?;
+        let rejected = Rejections::new(builder.push_array(text_of, limits.max_batch_events).map_err(build_refusal)?);
         let accepted = builder.event_count();
         if let Some(flow) = &flow {
             flow.fill(builder.header_mut());
@@ -126,10 +130,7 @@ impl Batch {
         metrics.accepted.inc_by(accepted as u64);
         metrics.events.with_label_values(&["refused"]).inc_by(rejected.len() as u64);
         metrics.refused.with_label_values(&["event"]).inc_by(rejected.len() as u64);
-        let rejected =
-            rejected.into_iter().map(|(index, reason)| RejectedEvent { index, reason: reason.to_string() }).collect();
-        let durable = shared.capabilities.durable;
-        Ok(text(&Response::BatchRecorded { batch_id: header.batch_id, accepted, rejected, durable }))
+        Ok(rejected.answer(shared, turn, header.batch_id, accepted).await)
     }
 }
 
@@ -153,11 +154,11 @@ pub(crate) fn over_decompressed(max: usize) -> Refusal {
 
 fn build_refusal(error: BuildError) -> Refusal {
     match error {
-        BuildError::TooManyEvents { events, max } => Refusal::new(
+        BuildError::TooManyEvents { max } => Refusal::new(
             Code::LimitExceeded,
             "batch_events",
-            format!("batch holds {events} events; at most {max} (max_batch_events) are allowed; split it"),
+            format!("batch holds more than {max} events (max_batch_events); split it"),
         ),
-        error => Refusal::new(Code::SerializationError, "payload", error.to_string()),
+        error => Refusal::new(Code::SerializationError, "payload", brief(error)),
     }
 }

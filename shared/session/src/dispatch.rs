@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use reflow_tracing_protocol::codec::Codec;
 use reflow_tracing_protocol::wire::{
-    BatchFrame, BatchHeader, ClientReport, Code, Request, RequestError, StartTrace, SubscribeRequest,
+    BatchFrame, BatchHeader, ClientReport, Code, Request, RequestError, StartTrace, SubscribeRequest, brief,
 };
 use reflow_tracing_protocol::{ExecutionStatus, FlowTrace};
 use serde_json::value::RawValue;
@@ -14,9 +14,6 @@ use uuid::Uuid;
 use crate::answer::Refusal;
 use crate::ask::Ask;
 use crate::batch::check_length;
-
-/// Largest `Subscribe`. Its filters are kept, outside of the byte budget, for as long as the subscription is open; a thousand ids fit.
-pub(crate) const MAX_SUBSCRIBE_BYTES: usize = 64 << 10;
 
 /// What to do about a frame.
 pub(crate) enum Action {
@@ -28,8 +25,8 @@ pub(crate) enum Action {
     End { trace_id: Uuid, status: ExecutionStatus, request_id: Option<Box<RawValue>> },
     /// Record a v2 batch.
     Batch { header: BatchHeader, payload: Bytes },
-    /// Store a whole trace.
-    Store { trace: Box<FlowTrace>, events: Vec<Box<RawValue>> },
+    /// Store a whole trace, whose events lie there in the frame.
+    Store { trace: Box<FlowTrace>, events: Range<usize> },
     /// Ask history.
     Ask { ask: Ask, request_id: Option<Box<RawValue>> },
     /// Subscribe.
@@ -58,8 +55,10 @@ pub(crate) fn text(frame: &str) -> Result<Understood, Refusal> {
             RequestError::Shape(_) => (Code::SerializationError, "not_a_request"),
             RequestError::Unknown { .. } => (Code::InvalidRequest, "unknown_request"),
             RequestError::Fields { .. } => (Code::InvalidRequest, "request_fields"),
+            RequestError::Subscribe { .. } => (Code::LimitExceeded, "subscribe_size"),
+            RequestError::Metadata { .. } => (Code::LimitExceeded, "metadata"),
         };
-        Refusal::new(code, reason, error.to_string())
+        Refusal::new(code, reason, brief(error))
     })?;
     check_ids(&request)?;
     let (action, name, older) = match request {
@@ -94,13 +93,6 @@ pub(crate) fn text(frame: &str) -> Result<Understood, Refusal> {
         Request::GetFlowVersions { flow_id, request_id } => {
             (Action::Ask { ask: Ask::GetFlowVersions { flow_id }, request_id }, "GetFlowVersions", false)
         }
-        Request::Subscribe(_) if frame.len() > MAX_SUBSCRIBE_BYTES => {
-            let message = format!(
-                "Subscribe is {} bytes long; at most {MAX_SUBSCRIBE_BYTES} are allowed; filter by fewer names, or open several",
-                frame.len()
-            );
-            return Err(Refusal::new(Code::LimitExceeded, "subscribe_size", message));
-        }
         Request::Subscribe(request) => {
             let older = request.older;
             (Action::Subscribe(request), "Subscribe", older)
@@ -108,8 +100,7 @@ pub(crate) fn text(frame: &str) -> Result<Understood, Refusal> {
         Request::Unsubscribe { subscription_id } => (Action::Unsubscribe(subscription_id), "Unsubscribe", false),
         Request::ClientMetrics(report) => (Action::Report(report), "ClientMetrics", false),
         Request::StoreTrace { trace, events } => {
-            let events = events.into_iter().map(ToOwned::to_owned).collect();
-            (Action::Store { trace, events }, "StoreTrace", true)
+            (Action::Store { trace, events: place(frame, events) }, "StoreTrace", true)
         }
         Request::GetMetrics => (Action::Figures, "GetMetrics", true),
         Request::Ping => (Action::Ping, "Ping", false),
@@ -142,7 +133,7 @@ pub(crate) fn request_id(frame: &str) -> Option<Box<RawValue>> {
 /// Reads a binary frame of a v2 session that says it is a batch.
 pub(crate) fn batch(frame: &Bytes) -> Result<Understood, Refusal> {
     let BatchFrame { header, payload } = BatchFrame::decode(frame)
-        .map_err(|error| Refusal::new(Code::SerializationError, "batch_frame", error.to_string()))?;
+        .map_err(|error| Refusal::new(Code::SerializationError, "batch_frame", brief(error)))?;
     let payload = frame.slice_ref(payload);
     Ok(Understood { action: Action::Batch { header, payload }, request: "RecordBatch", older: false })
 }

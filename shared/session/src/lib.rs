@@ -31,6 +31,7 @@ mod page;
 mod pending;
 mod publish;
 mod question;
+mod rejections;
 mod server;
 mod session;
 mod shown;

@@ -92,7 +92,7 @@ async fn binary_batches_that_lie_are_refused() -> Result<()> {
 }
 
 /// The layout of a binary batch: magic, length of the header, header in JSON, payload.
-fn binary_batch(raw_size: u64, codec: &str, payload: &[u8]) -> Vec<u8> {
+pub fn binary_batch(raw_size: u64, codec: &str, payload: &[u8]) -> Vec<u8> {
     let header = json!({
         "batch_id": Uuid::now_v7(),
         "trace_id": Uuid::now_v7(),

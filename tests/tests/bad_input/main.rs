@@ -4,6 +4,7 @@
 //! records the whole time on a session of its own, notices nothing.
 
 mod batches;
+mod bombs;
 mod codes;
 mod names;
 mod requests;

@@ -6,14 +6,16 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
+use chrono::{DateTime, Utc};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::event::Str;
 use super::report::ClientReport;
-use crate::{ExecutionStatus, FlowTrace, FlowVersion, SubscriptionFilters, TraceQuery};
+use super::request_error::{MAX_METADATA_BYTES, MAX_SUBSCRIBE_BYTES, RequestError};
+use crate::{ExecutionId, ExecutionStatus, FlowId, FlowTrace, FlowVersion, SubscriptionFilters, TraceId, TraceQuery};
 
 /// A request.
 #[derive(Debug)]
@@ -76,8 +78,8 @@ pub enum Request<'a> {
     StoreTrace {
         /// The trace's head: everything but the events.
         trace: Box<FlowTrace>,
-        /// Its events, not parsed.
-        events: Vec<&'a RawValue>,
+        /// The JSON array of its events, not parsed: however small each is, they take no more room than their text.
+        events: &'a RawValue,
     },
     /// Older generation: the server's figures.
     GetMetrics,
@@ -129,38 +131,11 @@ pub struct SubscribeRequest {
     pub filters: SubscriptionFilters,
     /// v2: the client's name for it; several a session.
     pub subscription_id: Option<String>,
-    /// v2: first what the store has from this event time on, µs.
+    /// v2: first what the store has that was received at this time or later, µs.
     pub since_us: Option<i64>,
     /// The field was called `filter`: only the older generation (`TraceMessage`) says so.
     pub older: bool,
 }
-
-/// Why a frame is not a request.
-#[derive(Debug, thiserror::Error)]
-pub enum RequestError {
-    /// Not JSON, or not one externally tagged value.
-    #[error(
-        "frame is not a request: {0}; a request is a JSON string or an object with one key, such as {{\"GetTrace\":{{…}}}}"
-    )]
-    Shape(serde_json::Error),
-    /// No such request.
-    #[error("unknown request `{name}`; known are {KNOWN}")]
-    Unknown {
-        /// What it is called, cut.
-        name: String,
-    },
-    /// A known request with wrong fields.
-    #[error("{request}: {reason}")]
-    Fields {
-        /// The request.
-        request: &'static str,
-        /// What is wrong.
-        reason: serde_json::Error,
-    },
-}
-
-const KNOWN: &str = "StartTrace, RecordEvent, RecordBatch, EndTrace, GetTrace, QueryTraces, GetFlowVersions, Ping, \
-                     Subscribe, Unsubscribe, ClientMetrics, StoreTrace, GetMetrics";
 
 impl<'a> Request<'a> {
     /// Reads a frame.
@@ -216,6 +191,7 @@ impl<'a> Request<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Hot<'a> {
     #[serde(borrow, rename = "RecordEvent")]
     record: RecordEvent<'a>,
@@ -269,7 +245,7 @@ struct Subscribe {
     filters: Option<SubscriptionFilters>,
     filter: Option<SubscriptionFilters>,
     subscription_id: Option<String>,
-    since: Option<chrono::DateTime<chrono::Utc>>,
+    since: Option<DateTime<Utc>>,
 }
 
 #[derive(Deserialize)]
@@ -278,17 +254,31 @@ struct StoreTrace<'a> {
     trace: &'a RawValue,
 }
 
+/// A [`FlowTrace`] whose parts of any length are not read yet.
 #[derive(Deserialize)]
-struct Events<'a> {
+struct Head<'a> {
+    trace_id: TraceId,
+    flow_id: FlowId,
+    execution_id: ExecutionId,
+    version: FlowVersion,
+    start_time: DateTime<Utc>,
+    end_time: Option<DateTime<Utc>>,
+    status: ExecutionStatus,
     #[serde(borrow)]
-    events: Vec<&'a RawValue>,
+    events: &'a RawValue,
+    #[serde(borrow)]
+    metadata: &'a RawValue,
 }
 
 fn fields<'a, T: Deserialize<'a>>(request: &'static str, body: &'a str) -> Result<T, RequestError> {
     serde_json::from_str(body).map_err(|reason| RequestError::Fields { request, reason })
 }
 
+/// Too long a one is not read: of names of one letter, filters are many times as large as their text.
 fn subscribe(body: &str) -> Result<SubscribeRequest, RequestError> {
+    if body.len() > MAX_SUBSCRIBE_BYTES {
+        return Err(RequestError::Subscribe { bytes: body.len() });
+    }
     let Subscribe { filters, filter, subscription_id, since } = fields("Subscribe", body)?;
     let older = filters.is_none() && filter.is_some();
     let Some(filters) = filters.or(filter) else {
@@ -299,48 +289,31 @@ fn subscribe(body: &str) -> Result<SubscribeRequest, RequestError> {
     Ok(SubscribeRequest { filters, subscription_id, since_us, older })
 }
 
-/// The head is read with the published type after its events were taken out, so that one bad event cannot cost the trace.
+/// One bad event cannot cost the trace: events are read one by one, by whoever builds the chunks.
 fn store_trace(body: &str) -> Result<Request<'_>, RequestError> {
     const NAME: &str = "StoreTrace";
     let StoreTrace { trace } = fields(NAME, body)?;
-    let Events { events } = fields(NAME, trace.get())?;
-    let head: serde_json::Map<String, serde_json::Value> = fields::<Head>(NAME, trace.get())?.0;
-    let mut head = head;
-    head.insert("events".to_owned(), serde_json::Value::Array(Vec::new()));
-    let trace =
-        from_value(serde_json::Value::Object(head)).map_err(|reason| RequestError::Fields { request: NAME, reason })?;
-    Ok(Request::StoreTrace { trace: Box::new(trace), events })
-}
-
-fn from_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, serde_json::Error> {
-    serde_json::from_value(value)
-}
-
-/// A trace without its events.
-struct Head(serde_json::Map<String, serde_json::Value>);
-
-impl<'de> Deserialize<'de> for Head {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Head;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a trace")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Head, A::Error> {
-                let mut head = serde_json::Map::new();
-                while let Some(key) = map.next_key::<String>()? {
-                    if key == "events" {
-                        map.next_value::<serde::de::IgnoredAny>()?;
-                    } else {
-                        head.insert(key, map.next_value()?);
-                    }
-                }
-                Ok(Head(head))
-            }
-        }
-        deserializer.deserialize_map(Fields)
+    let head: Head<'_> = fields(NAME, trace.get())?;
+    if !head.events.get().starts_with('[') {
+        let reason = serde_json::Error::custom("events are not an array");
+        return Err(RequestError::Fields { request: NAME, reason });
     }
+    let metadata = head.metadata.get();
+    if metadata.len() > MAX_METADATA_BYTES {
+        return Err(RequestError::Metadata { bytes: metadata.len() });
+    }
+    let trace = FlowTrace {
+        trace_id: head.trace_id,
+        flow_id: head.flow_id,
+        execution_id: head.execution_id,
+        version: head.version,
+        start_time: head.start_time,
+        end_time: head.end_time,
+        status: head.status,
+        events: Vec::new(),
+        metadata: fields(NAME, metadata)?,
+    };
+    Ok(Request::StoreTrace { trace: Box::new(trace), events: head.events })
 }
 
 /// An externally tagged value whose body is not read yet.

@@ -113,11 +113,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
                 self.gather.add(Item::End { trace_id, status, request_id }, bytes, taken, now_us());
             }
             Action::Batch { header, payload } => self.batch(header, payload, taken),
-            Action::Store { trace, events } => self.place(async move {
-                let answer = store_trace(shared, trace, events).await;
-                drop(taken);
-                Done::answer(answer)
-            }),
+            Action::Store { trace, events } => {
+                if let Some(frame) = frame {
+                    self.place(async move {
+                        let answer = store_trace(shared, trace, &frame[events]).await;
+                        drop((frame, taken));
+                        Done::answer(answer)
+                    });
+                }
+            }
             Action::Ask { ask: question, request_id } => {
                 self.launch_gather(true);
                 let turn = self.pending.next_turn();
@@ -169,7 +173,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
             (None, known) => (known, false),
         };
         self.reports.begin(shared.limits.report_interval);
-        let batch = Batch { header, payload, flow, tell, taken };
+        self.launch_gather(true);
+        let batch = Batch { header, payload, flow, tell, taken, turn: self.pending.next_turn() };
         self.place(async move {
             let recorded = batch.publish(shared).await;
             let learned = recorded.learned.into_iter().collect();
@@ -185,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
     }
 
     /// Opening waits for history where it is asked for `since`; the frame counts until then. What an open one keeps of it is little,
-    /// see [`dispatch::MAX_SUBSCRIBE_BYTES`].
+    /// see [`MAX_SUBSCRIBE_BYTES`](reflow_tracing_protocol::wire::MAX_SUBSCRIBE_BYTES).
     fn subscribe(&mut self, mut request: SubscribeRequest, dialect: Dialect, taken: Option<Taken>) {
         let shared = Arc::clone(&self.shared);
         let given = request.subscription_id.take();

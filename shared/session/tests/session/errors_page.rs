@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use reflow_tracing_chunk::{MAX_ERROR_BYTES, MAX_NAME_BYTES};
 use reflow_tracing_protocol::ErrorCode;
-use reflow_tracing_protocol::wire::{Code, MAX_DEPTH};
+use reflow_tracing_protocol::wire::{Code, MAX_BRIEF_BYTES, MAX_DEPTH};
 use serde::de::DeserializeOwned;
 
 type Row = Vec<String>;
@@ -103,6 +103,7 @@ fn limits_have_the_defaults_of_the_configuration() {
         format!("at most {MAX_DEPTH} levels"),
         format!("at most {MAX_NAME_BYTES} bytes"),
         format!("more than {MAX_NAME_BYTES} bytes"),
+        format!("a reason has at most {MAX_BRIEF_BYTES} bytes"),
         format!("the first {MAX_ERROR_BYTES} bytes"),
     ] {
         assert!(page().contains(&fixed), "{fixed}");

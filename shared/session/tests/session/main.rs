@@ -7,6 +7,7 @@ mod clients;
 mod errors_page;
 mod large;
 mod live;
+mod refusals;
 mod support;
 mod v1;
 mod v2;
