@@ -1,26 +1,26 @@
 //! Dead letters of the local bus: an append-only file, or memory when no folder is given.
 //!
 //! Guarantee: an append that returned is on the disk (fsync) and readable after a restart; a record torn by a crash is cut off
-//! when the file is opened. Bounded in bytes: what is over is refused with a reason, what is kept stays.
-//!
-//! A record: `RFD1`, when (i64, µs since the epoch), length of reason and of message (u32 each), FNV-1a of all that follows the
-//! magic but this field (u32), reason, message. Numbers are little endian.
+//! when the file is opened. One that the disk has damaged is told and skipped; it stays where it is, and so do all others.
+//! Bounded in bytes: what is over is refused with a reason, what is kept stays.
+
+mod records;
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use records::{Found, Records, encode};
+
 use crate::DeadLetter;
 use crate::error::{BusError, BusErrorKind};
 
 const FILE_NAME: &str = "dead-letters.bin";
-const MAGIC: [u8; 4] = *b"RFD1";
-const HEAD: usize = 24;
 
 #[derive(Clone)]
 pub(super) struct DeadLetters {
@@ -114,22 +114,40 @@ pub(super) async fn read(folder: PathBuf, limit: usize) -> Result<(Vec<DeadLette
 /// The newest letters, newest first, and how many there are.
 fn newest_of(file: &mut File, limit: usize) -> io::Result<(Vec<DeadLetter>, u64)> {
     let (mut newest, mut count) = (VecDeque::new(), 0);
-    let visit = |letter| {
+    for letter in letters(&mut records(file)?) {
         newest.push_front(letter);
         newest.truncate(limit);
         count += 1;
-    };
-    scan(file, visit)?;
+    }
     Ok((newest.into(), count))
+}
+
+/// The whole file is read: it is bounded, and small unless much has gone wrong.
+fn records(file: &mut File) -> io::Result<Records> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut bytes)?;
+    Ok(Records::of(bytes.into()))
+}
+
+/// The letters that can be read.
+fn letters(records: &mut Records) -> impl Iterator<Item = DeadLetter> {
+    records.filter_map(|found| match found {
+        Found::Letter(letter) => Some(letter),
+        Found::Damaged { at, bytes } => {
+            tracing::error!(file = FILE_NAME, at, bytes, "damaged dead letter is skipped, the others are kept");
+            None
+        }
+    })
 }
 
 fn open_file(folder: &Path) -> io::Result<State> {
     fs::create_dir_all(folder)?;
     let path = folder.join(FILE_NAME);
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
-    let mut count = 0;
-    let valid = scan(&mut file, |_| count += 1)?;
-    let length = file.metadata()?.len();
+    let mut records = records(&mut file)?;
+    let count = letters(&mut records).count() as u64;
+    let (valid, length) = (records.at() as u64, file.metadata()?.len());
     if valid < length {
         tracing::warn!(file = %path.display(), valid, length, "cutting off a torn dead letter");
         file.set_len(valid)?;
@@ -147,61 +165,6 @@ fn append_record(file: &mut File, end: u64, record: &[u8]) -> io::Result<()> {
         let _ = file.set_len(end);
     }
     written
-}
-
-/// Reads records from the start until the first that is not whole; how many bytes were.
-fn scan(file: &mut File, mut visit: impl FnMut(DeadLetter)) -> io::Result<u64> {
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(0))?;
-    let mut reader = BufReader::with_capacity(1 << 16, file);
-    let mut valid = 0;
-    while let Some((letter, size)) = read_record(&mut reader, length - valid)? {
-        visit(letter);
-        valid += size;
-    }
-    Ok(valid)
-}
-
-fn read_record(reader: &mut impl Read, left: u64) -> io::Result<Option<(DeadLetter, u64)>> {
-    if left < HEAD as u64 {
-        return Ok(None);
-    }
-    let mut head = [0; HEAD];
-    reader.read_exact(&mut head)?;
-    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let (reason_len, message_len, sum) = (number(12) as usize, number(16) as usize, number(20));
-    let body_len = reason_len as u64 + message_len as u64;
-    if head[..4] != MAGIC || left - (HEAD as u64) < body_len {
-        return Ok(None);
-    }
-    let mut reason = vec![0; reason_len];
-    let mut message = vec![0; message_len];
-    reader.read_exact(&mut reason)?;
-    reader.read_exact(&mut message)?;
-    if checksum(&[&head[4..20], &reason, &message]) != sum {
-        return Ok(None);
-    }
-    let at_us = (u64::from(number(8)) << 32 | u64::from(number(4))) as i64;
-    let reason = String::from_utf8_lossy(&reason).into_owned();
-    Ok(Some((DeadLetter { reason, at_us, message: message.into() }, HEAD as u64 + body_len)))
-}
-
-fn encode(letter: &DeadLetter) -> Vec<u8> {
-    let mut record = Vec::with_capacity(HEAD + letter.reason.len() + letter.message.len());
-    record.extend_from_slice(&MAGIC);
-    record.extend_from_slice(&letter.at_us.to_le_bytes());
-    record.extend_from_slice(&(letter.reason.len() as u32).to_le_bytes());
-    record.extend_from_slice(&(letter.message.len() as u32).to_le_bytes());
-    let sum = checksum(&[&record[4..20], letter.reason.as_bytes(), &letter.message]);
-    record.extend_from_slice(&sum.to_le_bytes());
-    record.extend_from_slice(letter.reason.as_bytes());
-    record.extend_from_slice(&letter.message);
-    record
-}
-
-fn checksum(parts: &[&[u8]]) -> u32 {
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 pub(crate) fn now_us() -> i64 {
@@ -245,6 +208,34 @@ mod tests {
         assert_eq!(open().await?.count(), 3);
         let (none, count) = read(folder.path().join("elsewhere"), 10).await?;
         assert!(none.is_empty() && count == 0 && !folder.path().join("elsewhere").exists());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_damaged_record_is_skipped_and_all_others_stay() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join(FILE_NAME);
+        let open = || DeadLetters::open(Some(folder.path().to_owned()), 10_000);
+        let letters = open().await?;
+        let mut ends = Vec::new();
+        for reason in ["first", "second", "third"] {
+            letters.append(Bytes::from_static(b"message"), reason).await?;
+            ends.push(fs::metadata(&path)?.len() as usize);
+        }
+        drop(letters);
+        let mut damaged = fs::read(&path)?;
+        damaged[ends[1] - 1] ^= 1;
+        fs::write(&path, &damaged)?;
+
+        let letters = open().await?;
+        assert_eq!(letters.count(), 2);
+        assert_eq!(fs::read(&path)?, damaged, "nothing is cut off");
+        letters.append(Bytes::from_static(b"message"), "fourth").await?;
+        let reasons = |letters: Vec<DeadLetter>| letters.into_iter().map(|letter| letter.reason).collect::<Vec<_>>();
+        assert_eq!(reasons(letters.newest(9).await?), ["fourth", "third", "first"]);
+        let (found, count) = read(folder.path().to_owned(), 9).await?;
+        assert_eq!((reasons(found), count), (vec!["fourth".into(), "third".into(), "first".into()], 3));
+        assert_eq!(open().await?.count(), 3);
         Ok(())
     }
 }
