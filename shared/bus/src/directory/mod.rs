@@ -7,6 +7,7 @@
 //! Guarantee: never an error and never a long wait. An unknown flow costs precision of routing, nothing else, so a
 //! directory that cannot answer says "unknown" and counts it.
 
+mod calls;
 mod memory;
 mod redis;
 mod start;

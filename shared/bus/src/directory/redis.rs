@@ -1,22 +1,21 @@
 //! The directory that collectors share: Redis behind a cache of the process.
 //!
 //! Guarantee: a call waits at most the timeout for Redis, and not at all while it is down; then the cache alone answers, and
-//! what was told meanwhile is written to Redis when it is next looked up. Keys are `reflow:trace:<tenant>:<id>`, values JSON.
+//! what was told meanwhile is written to Redis when it is next looked up.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_redis::redis::{RedisError, pipe};
-use deadpool_redis::{Config, Pool, PoolConfig, PoolError, Runtime, Timeouts};
 use moka::sync::Cache;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::calls::{Calls, name_of};
 use super::watchman::Watchman;
 use super::{Directory, DirectoryOptions, DirectoryStats, Key, TraceEntry};
-use crate::error::{BusError, BusErrorKind};
+use crate::error::BusError;
 use crate::stats::add;
 
 /// What Redis did not know a moment ago it is not asked again for so long.
@@ -68,8 +67,9 @@ impl fmt::Debug for RedisOptions {
 /// The shared directory. Clones share cache and connections.
 #[derive(Clone)]
 pub struct RedisDirectory {
-    options: Arc<RedisOptions>,
-    pool: Pool,
+    calls: Calls,
+    /// An entry in use is told to Redis again after so long, that it does not run out there.
+    fresh: Duration,
     cache: Cache<Key, Cached>,
     /// Traces that Redis did not know a moment ago.
     unknown: Cache<Key, ()>,
@@ -85,25 +85,17 @@ struct Cached {
 }
 
 impl RedisDirectory {
-    /// A directory; connects when first used. Fails with [`BusErrorKind::Setup`] for a url that is none.
+    /// A directory; connects when first used. Fails with [`crate::BusErrorKind::Setup`] for a url that is none.
     pub fn try_new(options: RedisOptions) -> Result<Self, BusError> {
-        let mut config = Config::from_url(options.url.as_str());
-        let wait = Some(options.timeout);
-        let timeouts = Timeouts { wait, create: None, recycle: wait };
-        config.pool = Some(PoolConfig { timeouts, ..PoolConfig::new(options.max_connections.max(1)) });
-        // The parser's message may repeat the url, and with it a password.
-        let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(|_| {
-            let reason = "the url is not redis://[user:password@]host:port[/db]";
-            BusError::new(BusErrorKind::Setup, "open redis directory", reason)
-        })?;
+        let calls = Calls::try_new(&options)?;
         let DirectoryOptions { lifetime, max_entries } = options.directory;
         let stats = Arc::new(DirectoryStats::default());
         Ok(Self {
             cache: Cache::builder().max_capacity(max_entries).time_to_idle(lifetime).build(),
             unknown: Cache::builder().max_capacity(max_entries).time_to_live(UNKNOWN_FOR).build(),
-            watchman: Watchman::new(pool.clone(), Arc::clone(&stats)),
-            options: Arc::new(options),
-            pool,
+            watchman: Watchman::new(calls.clone(), Arc::clone(&stats)),
+            fresh: lifetime / 2,
+            calls,
             stats,
         })
     }
@@ -115,45 +107,20 @@ impl RedisDirectory {
 
     async fn write(&self, key: Key, entry: TraceEntry) {
         let shared_at = match serde_json::to_string(&entry) {
-            Ok(value) => self.call(self.set(name_of(&key), value)).await.map(|()| Instant::now()),
+            Ok(value) => self.call(self.calls.set(&name_of(&key), value)).await.map(|()| Instant::now()),
             // A struct of strings always serialises.
             Err(_) => None,
         };
         self.cache.insert(key, Cached { entry, shared_at });
     }
 
-    /// Runs a call within the timeout, unless Redis is known to be down.
-    async fn call<T>(&self, call: impl Future<Output = Result<T, PoolError>>) -> Option<T> {
+    /// Runs a call, unless Redis is known to be down.
+    async fn call<T>(&self, call: impl Future<Output = Result<T, String>>) -> Option<T> {
         if !self.watchman.is_open() {
             add(&self.stats.skipped, 1);
             return None;
         }
-        match timeout(self.options.timeout, call).await {
-            Ok(Ok(value)) => return Some(value),
-            Ok(Err(error)) => self.watchman.failed(&error.to_string()),
-            Err(_) => self.watchman.failed("no answer in time"),
-        }
-        None
-    }
-
-    async fn set(&self, name: String, value: String) -> Result<(), PoolError> {
-        let mut connection = self.pool.get().await?;
-        let lifetime = self.lifetime_secs();
-        pipe().set_ex(name, value, lifetime).ignore().query_async::<()>(&mut connection).await.map_err(backend)
-    }
-
-    async fn fetch(&self, name: String) -> Result<Option<String>, PoolError> {
-        let mut connection = self.pool.get().await?;
-        // Looked up is used: it lives on. (GETEX would need Redis 6.2.)
-        let lifetime = self.lifetime_secs() as i64;
-        let mut found = pipe();
-        found.get(&name).expire(&name, lifetime).ignore();
-        let (value,) = found.query_async::<(Option<String>,)>(&mut connection).await.map_err(backend)?;
-        Ok(value)
-    }
-
-    fn lifetime_secs(&self) -> u64 {
-        self.options.directory.lifetime.as_secs().max(1)
+        call.await.map_err(|error| self.watchman.failed(&error)).ok()
     }
 }
 
@@ -164,8 +131,7 @@ impl Directory for RedisDirectory {
         if let Some(cached) = self.cache.get(&key) {
             add(&self.stats.cache_hits, 1);
             // An entry in use must not run out in Redis, and one that never got there, or that Redis lost, gets there now.
-            let fresh = self.options.directory.lifetime / 2;
-            let is_shared = cached.shared_at.is_some_and(|at| at.elapsed() < fresh);
+            let is_shared = cached.shared_at.is_some_and(|at| at.elapsed() < self.fresh);
             if !is_shared && self.watchman.is_open() {
                 self.write(key, cached.entry.clone()).await;
             }
@@ -175,7 +141,7 @@ impl Directory for RedisDirectory {
             add(&self.stats.misses, 1);
             return None;
         }
-        let Some(found) = self.call(self.fetch(name_of(&key))).await else {
+        let Some(found) = self.call(self.calls.fetch(&name_of(&key))).await else {
             add(&self.stats.misses, 1);
             return None;
         };
@@ -203,12 +169,4 @@ impl Directory for RedisDirectory {
     fn stats(&self) -> &DirectoryStats {
         &self.stats
     }
-}
-
-fn name_of((tenant, trace_id): &Key) -> String {
-    format!("reflow:trace:{tenant}:{trace_id}")
-}
-
-fn backend(error: RedisError) -> PoolError {
-    PoolError::Backend(error)
 }

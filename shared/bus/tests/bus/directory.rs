@@ -8,7 +8,7 @@ use reflow_tracing_bus::{
 };
 use uuid::Uuid;
 
-use crate::support::{RedisServer, eventually};
+use crate::support::{Proxy, RedisServer, eventually};
 
 fn entry(flow: &str) -> TraceEntry {
     TraceEntry { flow_id: format!("{flow}_1763900000"), flow_name: flow.to_owned(), trace_id: None }
@@ -135,6 +135,56 @@ async fn a_redis_that_hangs_costs_one_timeout() {
     directory.get("default", id).await.unwrap();
     let value = server.command(&format!("GET reflow:trace:default:{id}"));
     assert!(value.contains("billing"), "{value}");
+}
+
+/// It answers, but not as calls need it: one of them finds out, and then it is left alone until it is mended.
+async fn is_left_alone_until_mended(
+    server: &RedisServer,
+    url: String,
+    spoil: impl AsyncFnOnce(),
+    mend: impl AsyncFnOnce(),
+) {
+    let options = RedisOptions { timeout: Duration::from_millis(200), ..RedisOptions::new(url) };
+    let directory = RedisDirectory::try_new(options).unwrap();
+    let (stats, put) = (directory.stats(), async |id| directory.put("default", id, entry("orders")).await);
+    let is_well = async || {
+        put(Uuid::new_v4()).await;
+        (!stats.degraded.load(Ordering::Relaxed)).then_some(())
+    };
+    eventually("well", is_well).await;
+    let before = stats.errors.load(Ordering::Relaxed);
+    spoil().await;
+    let start = Instant::now();
+    let mut puts = tokio::time::interval(Duration::from_millis(10));
+    // Longer than the look-out's first pauses together.
+    while start.elapsed() < Duration::from_secs(2) {
+        puts.tick().await;
+        put(Uuid::new_v4()).await;
+    }
+    assert_eq!(stats.errors.load(Ordering::Relaxed) - before, 1, "calls that had to wait for it");
+    assert!(stats.degraded.load(Ordering::Relaxed));
+    mend().await;
+    eventually("well again", is_well).await;
+    let id = Uuid::new_v4();
+    put(id).await;
+    let value = server.command(&format!("GET reflow:trace:default:{id}"));
+    assert!(value.contains("orders"), "{value}");
+}
+
+#[tokio::test]
+async fn a_redis_that_takes_no_writes_is_left_alone() {
+    let server = RedisServer::start();
+    let says = async |command| drop(server.command(command));
+    let (spoil, mend) = (async || says("REPLICAOF 127.0.0.1 1").await, async || says("REPLICAOF NO ONE").await);
+    is_left_alone_until_mended(&server, server.url(), spoil, mend).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_answers_too_late_is_left_alone() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(&server.url()).await;
+    let (spoil, mend) = (async || proxy.slow_down(Duration::from_millis(120)), async || proxy.mend());
+    is_left_alone_until_mended(&server, proxy.url(), spoil, mend).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
-//! A connection between one client and its server that can be cut or stalled, while others stay as they are.
+//! A connection between one client and its server that can be cut, stalled or slowed down, while others stay as they are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -14,17 +15,21 @@ enum State {
     Cut,
     /// Connections stay, nothing goes through.
     Stalled,
+    /// Whatever goes through takes so long, each way.
+    Slow(Duration),
 }
 
 pub struct Proxy {
+    scheme: String,
     port: u16,
     state: Arc<watch::Sender<State>>,
 }
 
 impl Proxy {
-    /// In front of `nats://127.0.0.1:port`.
+    /// In front of `nats://127.0.0.1:port` or `redis://127.0.0.1:port`.
     pub async fn start(url: &str) -> Self {
-        let server = url.trim_start_matches("nats://").to_owned();
+        let (scheme, server) = url.split_once("://").unwrap();
+        let (scheme, server) = (scheme.to_owned(), server.to_owned());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(watch::Sender::new(State::Open));
@@ -41,11 +46,11 @@ impl Proxy {
                 tokio::spawn(forward(server_reader, client_writer, states.subscribe()));
             }
         });
-        Self { port, state }
+        Self { scheme, port, state }
     }
 
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     pub fn cut(&self) {
@@ -54,6 +59,10 @@ impl Proxy {
 
     pub fn stall(&self) {
         self.state.send_replace(State::Stalled);
+    }
+
+    pub fn slow_down(&self, each_way: Duration) {
+        self.state.send_replace(State::Slow(each_way));
     }
 
     pub fn mend(&self) {
@@ -69,7 +78,15 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: wat
         }
         tokio::select! {
             read = from.read(&mut buffer) => match read {
-                Ok(read @ 1..) if to.write_all(&buffer[..read]).await.is_ok() => {}
+                Ok(read @ 1..) => {
+                    let now = *state.borrow();
+                    if let State::Slow(each_way) = now {
+                        tokio::time::sleep(each_way).await;
+                    }
+                    if to.write_all(&buffer[..read]).await.is_err() {
+                        return;
+                    }
+                }
                 _ => return,
             },
             changed = state.changed() => if changed.is_err() { return },
