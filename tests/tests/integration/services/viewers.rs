@@ -111,3 +111,40 @@ async fn collector_and_query_service_show_the_same_tail() -> Result<()> {
     }
     Ok(())
 }
+
+/// What is sent while a viewer changes his mind, again and again, under one name.
+#[tokio::test]
+async fn who_subscribes_again_under_the_same_name_loses_nothing_and_sees_nothing_twice() -> Result<()> {
+    const EVENTS_A_SUBSCRIPTION: usize = 50;
+    let cluster = Cluster::build().start().await?;
+    let collector = &cluster.collectors[0];
+    let mut viewer = subscribe_v2(collector, &json!({})).await?;
+    let mut program = collector.connect_v2().await?;
+    let batches = batches("again", 2_000, 2);
+    let recording = async {
+        for some in batches.chunks(25) {
+            record_all(&mut program, some).await?;
+        }
+        Ok(())
+    };
+    let looking = async {
+        // All let everything through. For the bus the second is another than those beside it.
+        let mut filters = [json!({}), json!({"flow_ids": ["again"]}), json!({})].into_iter().cycle();
+        let (mut seen, mut subscribed) = (BTreeSet::new(), 0);
+        while seen.len() < 4_000 {
+            let answer = viewer.recv_json().await.with_context(|| format!("{} seen", seen.len()))?;
+            let Some(event) = event_of(&answer) else {
+                ensure!(answer["Subscribed"]["subscription_id"] == "view", "{answer:.300}");
+                continue;
+            };
+            ensure!(seen.insert(events::id(event).to_owned()), "event {} came twice", seen.len());
+            if seen.len() / EVENTS_A_SUBSCRIPTION > subscribed {
+                subscribed += 1;
+                let request = json!({"Subscribe": {"filters": filters.next(), "subscription_id": "view"}});
+                viewer.send_json(&request).await?;
+            }
+        }
+        Ok(())
+    };
+    tokio::try_join!(recording, looking).map(|_: ((), ())| ())
+}
