@@ -10,6 +10,7 @@ use futures_util::{SinkExt, StreamExt, stream};
 use reflow_tracing_bus::{AnswerStream, BusError, HistoryClient, Patience};
 use reflow_tracing_session::SessionLimits;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
@@ -20,9 +21,10 @@ const PIECES: usize = 64;
 const ANSWER: usize = PIECE * PIECES;
 const QUESTIONS: usize = 8;
 
-/// Answers everything at length, and counts. The first question is answered last, as if it were the hardest.
+/// Answers everything at length, and counts. The first question is answered last, as if it were the hardest, and not before it may be.
 #[derive(Default)]
 struct LongHistory {
+    may: Notify,
     asked: AtomicUsize,
     made: Arc<AtomicUsize>,
     /// Answers that were read to their end or given up.
@@ -51,6 +53,7 @@ impl HistoryClient for LongHistory {
     async fn ask(&self, _: Bytes, _: Patience) -> Result<AnswerStream, BusError> {
         if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
             self.are_over(QUESTIONS - 1).await;
+            self.may.notified().await;
         }
         let (made, over) = (Arc::clone(&self.made), Over(Arc::clone(&self.over)));
         let pieces = stream::iter(0..PIECES).map(move |_| {
@@ -77,6 +80,10 @@ async fn asked(history: &Arc<LongHistory>, and: &Value) -> (Fixture, Client) {
         client.0.feed(Message::text(question())).await.unwrap();
     }
     client.send(and).await;
+    // While it sends an answer that nobody reads, the session takes no frame more.
+    let sent = QUESTIONS * question().len() + and.to_string().len();
+    fixture.becomes("reflow_session_received_bytes_total", sent as f64).await;
+    history.may.notify_one();
     let over = tokio::time::timeout(PATIENCE, history.are_over(QUESTIONS)).await;
     over.expect("not all are gathered or given up");
     (fixture, client)
