@@ -115,9 +115,11 @@ impl Batch {
             let payload = limits.codec.compress(&raw, limits.level).map_err(|error| build_refusal(error.into()))?;
             builder.build_around(payload.into(), limits.codec, raw.len())
         } else {
-            builder.build_around(payload, header.codec, raw.len())
+            builder.build_around(payload.clone(), header.codec, raw.len())
         };
-        drop((raw, decompressing));
+        drop(raw);
+        // The answer to what was refused may wait long for its turn: by then nothing is held of the batch.
+        drop((payload, decompressing));
         if !shared.fits(&chunk) {
             return Ok(too_large(header.batch_id));
         }

@@ -77,13 +77,13 @@ impl Subscriptions {
         let old = self.list.iter().position(|old| old.view.name == subscription.view.name);
         match old.map(|index| self.list.remove(index)) {
             Some(old) if old.live.is_some() && old.live == subscription.live => subscription.stream = old.stream,
-            Some(_) if subscription.live.is_some() => {
+            None if self.list.len() >= max => return false,
+            // Also where the old one has been ended meanwhile: what it showed since the new tail was opened is in both.
+            _ if subscription.live.is_some() => {
                 let shown = std::mem::take(&mut subscription.shown);
                 subscription.stream = shown.left_out_of(subscription.stream);
             }
-            Some(_) => {}
-            None if self.list.len() >= max => return false,
-            None => {}
+            _ => {}
         }
         self.list.push(subscription);
         true
@@ -229,6 +229,23 @@ mod tests {
         let expected = [vec![0, 1, 2, 3], vec![4, 5], vec![6, 7]];
         assert_eq!(resubscribed(["flow", "other"]), expected);
         assert_eq!(resubscribed(["flow", "flow"]), expected);
+    }
+
+    #[tokio::test]
+    async fn what_one_showed_that_was_ended_meanwhile_is_not_shown_again() {
+        let mut subscriptions = Subscriptions::default();
+        let opening = subscriptions.opening(Some("a".into()));
+        let (first, old) = opened("flow", opening);
+        assert!(subscriptions.add(first, 1));
+        let opening = subscriptions.opening(Some("a".into()));
+        let (second, new) = opened("flow", opening);
+        push(&old, 0..2);
+        push(&new, 0..2);
+        assert_eq!(shown(&mut subscriptions), [0, 1]);
+        subscriptions.remove(Some("a"));
+        assert!(subscriptions.add(second, 1));
+        push(&new, 2..4);
+        assert_eq!(shown(&mut subscriptions), [2, 3]);
     }
 
     #[tokio::test]
